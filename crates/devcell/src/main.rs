@@ -1,0 +1,2 @@
+//! devcell
+fn main() {}

@@ -1,0 +1,2 @@
+//! ssh-proxy
+fn main() {}
