@@ -1,1 +1,21 @@
-//! ssh-tokio
+//! The machines of `ssh-proto` on tokio streams.
+//!
+//! | module      | owns                                                                       |
+//! |-------------|----------------------------------------------------------------------------|
+//! | [`wire`]    | one transport on one stream: reading, writing, closing so that texts arrive |
+//! | [`accept`]  | the server's side up to an authenticated user                              |
+//! | [`connect`] | the client's side up to an authenticated user                              |
+//! | [`session`] | a connection whose channels are joined to pipes and sockets                |
+//! | [`serve`]   | the accept loop                                                            |
+//! | [`timer`]   | a timer for a deadline that moves                                          |
+
+pub mod accept;
+pub mod connect;
+pub mod serve;
+pub mod session;
+pub mod timer;
+pub mod wire;
+
+pub use accept::{Attempt, Authenticator, Denied, accept};
+pub use connect::connect;
+pub use wire::{Authenticated, Socket, Wire};

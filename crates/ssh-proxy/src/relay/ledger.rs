@@ -1,0 +1,429 @@
+//! What the relay remembers of a connection: one small entry for each channel, and the replies owed.
+//!
+//! Channel numbers stay end to end: the ledger knows who gave which, so that a packet for a channel
+//! that was never opened is cut here, and so that a container opens no channel that its user did not
+//! ask for. It is updated by control packets only.
+
+use std::collections::{HashMap, VecDeque};
+
+use ssh_proto::Error;
+use ssh_proto::msg::{self, OpenFailure};
+use ssh_proto::wire::Put;
+
+use super::classify::Control;
+use super::Side;
+
+/// Channels of one connection, both ways together. The daemon allows fewer.
+const MOST_CHANNELS: usize = 1024;
+
+/// Global requests of one side that wait for their reply: a byte each.
+const MOST_OWED: usize = 16 * 1024;
+
+/// What becomes of a control packet.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ruling {
+    /// It goes to the other side as it is.
+    Forward,
+    /// It goes to the other side, and behind it so many REQUEST_FAILUREs of ours.
+    ForwardThenFail(usize),
+    /// It stays here.
+    Drop,
+    /// It stays here, and its sender gets this payload.
+    Answer(Vec<u8>),
+}
+
+/// A reply to a global request, by the place where it is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owed {
+    /// The other end will reply.
+    Far,
+    /// We refuse it, once the replies before it have passed.
+    Local,
+}
+
+/// What a client asked for that lets the container open channels of the matching kinds.
+#[derive(Debug, Default)]
+struct Invitations {
+    tcpip: bool,
+    streamlocal: bool,
+    agent: bool,
+    x11: bool,
+}
+
+/// One channel; each field for the client's side and the daemon's.
+#[derive(Debug)]
+struct Channel {
+    numbers: PerSide<u32>,
+    /// Replies to channel requests that the side still has to give.
+    owes: PerSide<u32>,
+    closed: PerSide<bool>,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct PerSide<T> {
+    client: T,
+    daemon: T,
+}
+
+impl<T> PerSide<T> {
+    fn of(&self, side: Side) -> &T {
+        match side {
+            Side::Client => &self.client,
+            Side::Daemon => &self.daemon,
+        }
+    }
+
+    fn of_mut(&mut self, side: Side) -> &mut T {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Daemon => &mut self.daemon,
+        }
+    }
+}
+
+/// The books of one relayed connection.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    /// Open channels, by the client's number.
+    channels: HashMap<u32, Channel>,
+    /// The client's number of each open channel, by the daemon's.
+    by_daemon_number: HashMap<u32, u32>,
+    /// Opened and not yet answered, by the number that the side gave.
+    opening: PerSide<Vec<u32>>,
+    /// Replies to global requests that each side waits for.
+    awaits: PerSide<VecDeque<Owed>>,
+    invited: Invitations,
+}
+
+impl Ledger {
+    /// Rules on a control packet of `from`, and books it.
+    ///
+    /// # Errors
+    /// `from` broke a rule; its connection is to be cut.
+    pub(super) fn rule(&mut self, from: Side, control: Control<'_>) -> Result<Ruling, Error> {
+        match control {
+            Control::GlobalRequest { name, want_reply } => {
+                self.global_request(from, name, want_reply)
+            }
+            Control::GlobalReply => self.global_reply(from),
+            Control::Open { kind, sender } => self.open(from, kind, sender),
+            Control::OpenConfirmation { recipient, sender } => {
+                self.confirm(from, recipient, sender)
+            }
+            Control::OpenFailure { recipient } => {
+                self.take_opening(from.other(), recipient)?;
+                Ok(Ruling::Forward)
+            }
+            Control::Eof { recipient } => {
+                self.channel(from, recipient)?;
+                Ok(Ruling::Forward)
+            }
+            Control::Close { recipient } => self.close(from, recipient),
+            Control::Request { recipient, name, want_reply } => {
+                self.request(from, recipient, name, want_reply)
+            }
+            Control::Reply { recipient } => {
+                let owes = self.channel(from, recipient)?.owes.of_mut(from);
+                *owes = owes.checked_sub(1).ok_or(UNSOLICITED)?;
+                Ok(Ruling::Forward)
+            }
+        }
+    }
+
+    fn global_request(
+        &mut self,
+        from: Side,
+        name: &[u8],
+        want_reply: bool,
+    ) -> Result<Ruling, Error> {
+        // Host keys belong to the hop (OpenSSH PROTOCOL section 2.5): each hop has its own.
+        let ours = [&b"hostkeys-00@openssh.com"[..], b"hostkeys-prove-00@openssh.com"];
+        if ours.contains(&name) {
+            return self.refuse_globally(from, want_reply);
+        }
+        if from == Side::Client {
+            self.invited.tcpip |= name == b"tcpip-forward";
+            self.invited.streamlocal |= name == b"streamlocal-forward@openssh.com";
+        }
+        if want_reply {
+            self.await_reply(from, Owed::Far)?;
+        }
+        Ok(Ruling::Forward)
+    }
+
+    /// A refusal of ours may not overtake replies that the other end still owes.
+    fn refuse_globally(&mut self, from: Side, want_reply: bool) -> Result<Ruling, Error> {
+        if !want_reply {
+            return Ok(Ruling::Drop);
+        }
+        if self.awaits.of(from).is_empty() {
+            return Ok(Ruling::Answer(vec![msg::REQUEST_FAILURE]));
+        }
+        self.await_reply(from, Owed::Local)?;
+        Ok(Ruling::Drop)
+    }
+
+    fn await_reply(&mut self, side: Side, owed: Owed) -> Result<(), Error> {
+        let queue = self.awaits.of_mut(side);
+        if queue.len() >= MOST_OWED {
+            return Err(Error::Limit("global requests without replies"));
+        }
+        queue.push_back(owed);
+        Ok(())
+    }
+
+    fn global_reply(&mut self, from: Side) -> Result<Ruling, Error> {
+        let queue = self.awaits.of_mut(from.other());
+        if queue.pop_front() != Some(Owed::Far) {
+            return Err(UNSOLICITED);
+        }
+        let mut refused = 0;
+        while queue.front() == Some(&Owed::Local) {
+            queue.pop_front();
+            refused += 1;
+        }
+        Ok(if refused == 0 { Ruling::Forward } else { Ruling::ForwardThenFail(refused) })
+    }
+
+    fn open(&mut self, from: Side, kind: &[u8], sender: u32) -> Result<Ruling, Error> {
+        if self.opening.of(from).contains(&sender) || self.is_taken(from, sender) {
+            return Err(Error::Misbehaved("channel number opened twice"));
+        }
+        if from == Side::Daemon && !self.may_container_open(kind) {
+            return Ok(refuse_open(
+                sender,
+                OpenFailure::AdministrativelyProhibited,
+                "the user did not ask for it",
+            ));
+        }
+        let count = self.channels.len() + self.opening.client.len() + self.opening.daemon.len();
+        if count >= MOST_CHANNELS {
+            return Ok(refuse_open(sender, OpenFailure::ResourceShortage, "too many channels"));
+        }
+        self.opening.of_mut(from).push(sender);
+        Ok(Ruling::Forward)
+    }
+
+    /// Containers are not trusted: what would act on the user's machine needs the user's wish.
+    fn may_container_open(&self, kind: &[u8]) -> bool {
+        match kind {
+            b"forwarded-tcpip" => self.invited.tcpip,
+            b"forwarded-streamlocal@openssh.com" => self.invited.streamlocal,
+            b"auth-agent@openssh.com" | b"auth-agent" => self.invited.agent,
+            b"x11" => self.invited.x11,
+            b"session" | b"tun@openssh.com" => false,
+            other => !other.starts_with(b"direct-"),
+        }
+    }
+
+    fn confirm(&mut self, from: Side, recipient: u32, sender: u32) -> Result<Ruling, Error> {
+        self.take_opening(from.other(), recipient)?;
+        if self.opening.of(from).contains(&sender) || self.is_taken(from, sender) {
+            return Err(Error::Misbehaved("channel number given twice"));
+        }
+        let numbers = match from {
+            Side::Daemon => PerSide { client: recipient, daemon: sender },
+            Side::Client => PerSide { client: sender, daemon: recipient },
+        };
+        self.by_daemon_number.insert(numbers.daemon, numbers.client);
+        let channel = Channel { numbers, owes: PerSide::default(), closed: PerSide::default() };
+        self.channels.insert(numbers.client, channel);
+        Ok(Ruling::Forward)
+    }
+
+    fn request(
+        &mut self,
+        from: Side,
+        recipient: u32,
+        name: &[u8],
+        want_reply: bool,
+    ) -> Result<Ruling, Error> {
+        let owes = self.channel(from, recipient)?.owes.of_mut(from.other());
+        if want_reply {
+            *owes = owes.saturating_add(1);
+        }
+        if from == Side::Client {
+            self.invited.agent |= name == b"auth-agent-req@openssh.com";
+            self.invited.x11 |= name == b"x11-req";
+        }
+        Ok(Ruling::Forward)
+    }
+
+    fn close(&mut self, from: Side, recipient: u32) -> Result<Ruling, Error> {
+        let channel = self.channel(from, recipient)?;
+        *channel.closed.of_mut(from) = true;
+        if *channel.closed.of(from.other()) {
+            let numbers = channel.numbers;
+            self.channels.remove(&numbers.client);
+            self.by_daemon_number.remove(&numbers.daemon);
+        }
+        Ok(Ruling::Forward)
+    }
+
+    /// The open channel that a packet of `from` is about: it bears the other side's number.
+    fn channel(&mut self, from: Side, recipient: u32) -> Result<&mut Channel, Error> {
+        let number = match from {
+            Side::Daemon => Some(recipient),
+            Side::Client => self.by_daemon_number.get(&recipient).copied(),
+        };
+        let channel = number.and_then(|number| self.channels.get_mut(&number));
+        match channel {
+            Some(channel) if !channel.closed.of(from) => Ok(channel),
+            _ => Err(Error::Misbehaved("message for a channel that is not open")),
+        }
+    }
+
+    fn is_taken(&self, side: Side, number: u32) -> bool {
+        match side {
+            Side::Client => self.channels.contains_key(&number),
+            Side::Daemon => self.by_daemon_number.contains_key(&number),
+        }
+    }
+
+    /// The open of `side` with this number is answered.
+    fn take_opening(&mut self, side: Side, number: u32) -> Result<(), Error> {
+        let opening = self.opening.of_mut(side);
+        let position = opening.iter().position(|open| *open == number).ok_or(UNSOLICITED)?;
+        opening.swap_remove(position);
+        Ok(())
+    }
+}
+
+const UNSOLICITED: Error = Error::Misbehaved("reply to nothing that was asked");
+
+fn refuse_open(recipient: u32, reason: OpenFailure, text: &str) -> Ruling {
+    let mut payload = vec![msg::CHANNEL_OPEN_FAILURE];
+    payload.put_u32(recipient);
+    payload.put_u32(reason as u32);
+    payload.put_string(text.as_bytes());
+    payload.put_string(b"");
+    Ruling::Answer(payload)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Side::{Client, Daemon};
+    use super::*;
+
+    /// A ledger with one channel: the client calls it 3, the daemon 7.
+    fn with_channel() -> Ledger {
+        let mut ledger = Ledger::default();
+        let open = Control::Open { kind: b"session", sender: 3 };
+        assert_eq!(ledger.rule(Client, open), Ok(Ruling::Forward));
+        let confirm = Control::OpenConfirmation { recipient: 3, sender: 7 };
+        assert_eq!(ledger.rule(Daemon, confirm), Ok(Ruling::Forward));
+        ledger
+    }
+
+    fn ask(name: &[u8]) -> Control<'_> {
+        Control::GlobalRequest { name, want_reply: true }
+    }
+
+    #[test]
+    fn a_channel_lives_until_both_sides_closed_it() {
+        let mut ledger = with_channel();
+        assert_eq!(ledger.rule(Client, Control::Eof { recipient: 7 }), Ok(Ruling::Forward));
+        assert_eq!(ledger.rule(Daemon, Control::Close { recipient: 3 }), Ok(Ruling::Forward));
+        assert!(ledger.rule(Daemon, Control::Eof { recipient: 3 }).is_err(), "after its CLOSE");
+        assert_eq!(ledger.rule(Client, Control::Close { recipient: 7 }), Ok(Ruling::Forward));
+        assert!(ledger.rule(Client, Control::Close { recipient: 7 }).is_err());
+        assert!(ledger.channels.is_empty() && ledger.by_daemon_number.is_empty());
+        with_channel();
+    }
+
+    #[test]
+    fn channels_that_were_never_opened_are_cut() {
+        for control in [
+            Control::Eof { recipient: 3 },
+            Control::Close { recipient: 3 },
+            Control::Request { recipient: 3, name: b"exec", want_reply: false },
+            Control::Reply { recipient: 3 },
+            Control::OpenConfirmation { recipient: 3, sender: 1 },
+            Control::OpenFailure { recipient: 3 },
+            Control::GlobalReply,
+        ] {
+            for side in [Client, Daemon] {
+                assert!(Ledger::default().rule(side, control).is_err(), "{control:?}");
+            }
+        }
+        assert!(with_channel().rule(Client, Control::Eof { recipient: 3 }).is_err(), "its own number");
+    }
+
+    #[test]
+    fn replies_need_requests() {
+        let mut ledger = with_channel();
+        assert!(ledger.rule(Daemon, Control::Reply { recipient: 3 }).is_err());
+        let mut ledger = with_channel();
+        let request = Control::Request { recipient: 7, name: b"exec", want_reply: true };
+        ledger.rule(Client, request).unwrap();
+        assert_eq!(ledger.rule(Daemon, Control::Reply { recipient: 3 }), Ok(Ruling::Forward));
+        assert!(ledger.rule(Daemon, Control::Reply { recipient: 3 }).is_err());
+    }
+
+    #[test]
+    fn local_refusals_wait_for_the_replies_before_them() {
+        let mut ledger = Ledger::default();
+        let prove = b"hostkeys-prove-00@openssh.com";
+        let failure = vec![msg::REQUEST_FAILURE];
+        assert_eq!(ledger.rule(Client, ask(prove)), Ok(Ruling::Answer(failure)));
+        assert_eq!(ledger.rule(Client, ask(b"tcpip-forward")), Ok(Ruling::Forward));
+        assert_eq!(ledger.rule(Client, ask(prove)), Ok(Ruling::Drop));
+        assert_eq!(ledger.rule(Client, ask(prove)), Ok(Ruling::Drop));
+        assert_eq!(ledger.rule(Client, ask(b"other")), Ok(Ruling::Forward));
+        assert_eq!(ledger.rule(Daemon, Control::GlobalReply), Ok(Ruling::ForwardThenFail(2)));
+        assert_eq!(ledger.rule(Daemon, Control::GlobalReply), Ok(Ruling::Forward));
+        assert!(ledger.rule(Daemon, Control::GlobalReply).is_err());
+    }
+
+    #[test]
+    fn host_keys_stay_on_their_hop() {
+        let mut ledger = Ledger::default();
+        let tell = Control::GlobalRequest { name: b"hostkeys-00@openssh.com", want_reply: false };
+        assert_eq!(ledger.rule(Daemon, tell), Ok(Ruling::Drop));
+    }
+
+    #[test]
+    fn containers_open_only_what_the_user_asked_for() {
+        let prohibited = |ledger: &mut Ledger, kind| {
+            let ruling = ledger.rule(Daemon, Control::Open { kind, sender: 9 }).unwrap();
+            matches!(ruling, Ruling::Answer(_))
+        };
+        let kinds: [&[u8]; 4] =
+            [b"forwarded-tcpip", b"forwarded-streamlocal@openssh.com", b"auth-agent@openssh.com", b"x11"];
+        for kind in kinds {
+            assert!(prohibited(&mut with_channel(), kind));
+        }
+        for kind in [&b"session"[..], b"direct-tcpip", b"direct-streamlocal@openssh.com", b"tun@openssh.com"] {
+            assert!(prohibited(&mut with_channel(), kind));
+        }
+        assert!(!prohibited(&mut with_channel(), b"new-kind@example.com"));
+
+        let invitations: [(Control<'_>, &[u8]); 4] = [
+            (ask(b"tcpip-forward"), b"forwarded-tcpip"),
+            (ask(b"streamlocal-forward@openssh.com"), b"forwarded-streamlocal@openssh.com"),
+            (channel_request(b"auth-agent-req@openssh.com"), b"auth-agent@openssh.com"),
+            (channel_request(b"x11-req"), b"x11"),
+        ];
+        for (invitation, kind) in invitations {
+            let mut ledger = with_channel();
+            ledger.rule(Client, invitation).unwrap();
+            assert!(!prohibited(&mut ledger, kind));
+        }
+    }
+
+    fn channel_request(name: &[u8]) -> Control<'_> {
+        Control::Request { recipient: 7, name, want_reply: true }
+    }
+
+    #[test]
+    fn channels_beyond_the_bound_are_refused_and_the_rest_goes_on() {
+        let mut ledger = with_channel();
+        for sender in 10..10 + MOST_CHANNELS as u32 - 1 {
+            let open = Control::Open { kind: b"session", sender };
+            assert_eq!(ledger.rule(Client, open), Ok(Ruling::Forward));
+        }
+        let open = Control::Open { kind: b"session", sender: 9 };
+        assert!(matches!(ledger.rule(Client, open), Ok(Ruling::Answer(_))));
+        assert_eq!(ledger.rule(Client, Control::Eof { recipient: 7 }), Ok(Ruling::Forward));
+    }
+}

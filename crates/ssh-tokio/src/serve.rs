@@ -1,0 +1,63 @@
+//! The accept loop: takes connections as long as there is room for them, and survives what goes wrong.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+
+/// How long accepting pauses when the process has run out of descriptors or memory. Without a pause
+/// the loop would spin, since the connection stays in the queue.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts connections until `stop` completes, and runs `handle` for each in a task of its own, for at
+/// most `limit` connections at a time. Gives back the tasks that are still running.
+pub async fn serve<F>(
+    listener: TcpListener,
+    limit: usize,
+    stop: impl Future<Output = ()>,
+    mut handle: impl FnMut(TcpStream, SocketAddr, OwnedSemaphorePermit) -> F,
+) -> JoinSet<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let permits = Arc::new(Semaphore::new(limit));
+    let mut tasks = JoinSet::new();
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let next = async {
+            // The semaphore is never closed.
+            let permit = Arc::clone(&permits).acquire_owned().await.map_err(io::Error::other)?;
+            let (stream, peer) = listener.accept().await?;
+            Ok::<_, io::Error>((stream, peer, permit))
+        };
+        tokio::select! {
+            () = &mut stop => return tasks,
+            Some(_) = tasks.join_next() => {}
+            accepted = next => match accepted {
+                Ok((stream, peer, permit)) => {
+                    // Keystrokes and handshakes must not wait for acknowledgements.
+                    let _ = stream.set_nodelay(true);
+                    tasks.spawn(handle(stream, peer, permit));
+                }
+                Err(error) if is_about_one_connection(&error) => {}
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+}
+
+/// Errors that accept(2) reports for the connection that it was about to give out.
+fn is_about_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
