@@ -12,6 +12,7 @@
 //! and 80 to 82 and 90 to 100 afterwards. All else is dealt with here, by the table in
 //! [`table`]. Which message may come when inside a method or a channel is left to those layers.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -692,6 +693,12 @@ impl Transport {
             // No DISCONNECT can be sealed either.
             self.failed = Some(error);
         }
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport").field("role", &self.role).field("stage", &self.stage).finish()
     }
 }
 
