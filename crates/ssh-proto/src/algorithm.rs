@@ -230,6 +230,45 @@ impl Default for Algorithms {
     }
 }
 
+/// An operator's lists of names, each separated by commas; an empty one means the defaults.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Lists<'a> {
+    /// Key exchange methods.
+    pub kex: &'a str,
+    /// Signature algorithms of host keys.
+    pub host_key: &'a str,
+    /// Ciphers.
+    pub cipher: &'a str,
+    /// Message authentication codes.
+    pub mac: &'a str,
+}
+
+impl Algorithms {
+    /// The defaults, each category replaced by the operator's list for it, and the names in those
+    /// lists that are not used.
+    pub fn from_lists(lists: Lists<'_>) -> (Self, Vec<Dropped>) {
+        let mut dropped = Vec::new();
+        let mut algorithms = Self::default();
+        replace(&mut algorithms.kex, lists.kex, Kex::from_name, &mut dropped);
+        replace(&mut algorithms.host_key, lists.host_key, Signature::from_name, &mut dropped);
+        replace(&mut algorithms.cipher, lists.cipher, Cipher::from_name, &mut dropped);
+        replace(&mut algorithms.mac, lists.mac, Mac::from_name, &mut dropped);
+        (algorithms, dropped)
+    }
+}
+
+fn replace<A>(
+    defaults: &mut Vec<A>,
+    list: &str,
+    from_name: fn(&str) -> Option<A>,
+    dropped: &mut Vec<Dropped>,
+) {
+    if let Some((used, unused)) = parse_list(list, from_name) {
+        *defaults = used;
+        dropped.extend(unused);
+    }
+}
+
 /// A name in an operator's list that is not used, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dropped {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -13,6 +14,13 @@ use tokio::task::JoinSet;
 /// How long accepting pauses when the process has run out of descriptors or memory. Without a pause
 /// the loop would spin, since the connection stays in the queue.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// A peer that does not acknowledge anything for so long is gone.
+const DEAD_PEER: Duration = Duration::from_secs(120);
+
+/// An idle connection is probed this often; so many probes without an answer make [`DEAD_PEER`].
+const PROBE_INTERVAL: Duration = Duration::from_secs(30);
+const PROBES: u32 = 3;
 
 /// Accepts connections until `stop` completes, and runs `handle` for each in a task of its own, for at
 /// most `limit` connections at a time. Gives back the tasks that are still running.
@@ -40,8 +48,7 @@ where
             Some(_) = tasks.join_next() => {}
             accepted = next => match accepted {
                 Ok((stream, peer, permit)) => {
-                    // Keystrokes and handshakes must not wait for acknowledgements.
-                    let _ = stream.set_nodelay(true);
+                    tune(&stream);
                     tasks.spawn(handle(stream, peer, permit));
                 }
                 Err(error) if is_about_one_connection(&error) => {}
@@ -49,6 +56,20 @@ where
             }
         }
     }
+}
+
+/// Sets what every connection of ours wants: no delay for keystrokes and handshakes, and a peer that
+/// is gone without a word noticed within [`DEAD_PEER`].
+///
+/// Where an option cannot be set, the connection is slower or lives longer, and works.
+pub fn tune(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let _ = sockopt::set_socket_keepalive(stream, true);
+    let _ = sockopt::set_tcp_keepidle(stream, PROBE_INTERVAL);
+    let _ = sockopt::set_tcp_keepintvl(stream, PROBE_INTERVAL);
+    let _ = sockopt::set_tcp_keepcnt(stream, PROBES);
+    let milliseconds = u32::try_from(DEAD_PEER.as_millis()).unwrap_or(u32::MAX);
+    let _ = sockopt::set_tcp_user_timeout(stream, milliseconds);
 }
 
 /// Errors that accept(2) reports for the connection that it was about to give out.

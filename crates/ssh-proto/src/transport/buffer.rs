@@ -16,6 +16,8 @@ pub(super) struct Buffer {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
+    /// The last addition took all the room.
+    brimful: bool,
 }
 
 impl Buffer {
@@ -61,20 +63,26 @@ impl Buffer {
         self.bytes.get_mut(self.end..).unwrap_or_default()
     }
 
-    /// Room for the next read of the stream: all that is free, more where the last read filled it.
+    /// Room for the next read of the stream: at least half of the buffer, and twice as much after a
+    /// read that filled it.
     pub(super) fn spare_for_read(&mut self) -> &mut [u8] {
-        let full = self.end == self.bytes.len();
-        let least = match self.bytes.len() {
+        let size = match self.bytes.len() {
             0 => FIRST_SIZE,
-            size if full && self.start == 0 && size < LARGEST_READ => size,
-            _ => 1,
+            size if self.brimful && size < LARGEST_READ => 2 * size,
+            size => size,
         };
-        self.spare(least)
+        self.brimful = false;
+        let waiting = self.len();
+        if size > self.bytes.len() {
+            self.make_room(size - waiting);
+        }
+        self.spare(if waiting <= size / 2 { size / 2 } else { 1 })
     }
 
     /// The first `count` bytes of the room are now filled.
     pub(super) fn add(&mut self, count: usize) {
         self.end = self.end.saturating_add(count).min(self.bytes.len());
+        self.brimful = self.end == self.bytes.len();
     }
 
     /// Appends a copy of `bytes`.
@@ -128,16 +136,22 @@ mod tests {
         buffer.add(10);
         buffer.consume(10);
         assert_eq!(buffer.spare_for_read().len(), FIRST_SIZE);
-        buffer.add(FIRST_SIZE);
-        assert_eq!(buffer.spare_for_read().len(), FIRST_SIZE, "twice the size, half of it taken");
-        while buffer.bytes.len() < LARGEST_READ {
+        for _ in 0..20 {
             let spare = buffer.spare_for_read().len();
             buffer.add(spare);
+            buffer.consume(spare);
         }
-        let spare = buffer.spare_for_read().len();
-        buffer.add(spare);
-        buffer.consume(buffer.len());
         assert_eq!(buffer.spare_for_read().len(), LARGEST_READ);
+    }
+
+    #[test]
+    fn a_rest_at_the_end_moves_to_the_front_for_the_next_read() {
+        let mut buffer = Buffer::default();
+        buffer.spare_for_read();
+        buffer.add(FIRST_SIZE - 1);
+        buffer.consume(FIRST_SIZE - 11);
+        assert_eq!(buffer.spare_for_read().len(), FIRST_SIZE - 10);
+        assert_eq!(buffer.len(), 10);
     }
 
     #[test]

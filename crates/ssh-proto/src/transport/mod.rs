@@ -497,7 +497,7 @@ impl Transport {
                 self.send_unimplemented();
                 Ok(false)
             }
-            Verdict::Accept if number >= msg::USERAUTH_REQUEST && number < msg::PING => {
+            Verdict::Accept if (msg::USERAUTH_REQUEST..msg::PING).contains(&number) => {
                 self.check_budget()?;
                 Ok(true)
             }

@@ -1,0 +1,182 @@
+//! One session channel (RFC 4254 section 6): what its requests prepare, the process that they start,
+//! and when it is over.
+//!
+//! ```text
+//!  preparing ──exec, shell──► running ──process ended──► ended, and over once all output is sent
+//! ```
+
+use ssh_proto::connection::request::{Env, Exec, PtyReq, SHELL, Signal, WindowChange};
+use ssh_proto::wire::Malformed;
+use ssh_tokio::session::Pipes;
+
+use crate::environment::Environment;
+use crate::process::{self, Child, ExitOutcome, Program};
+use crate::pty::{Pty, Size};
+
+/// What a request has led to.
+pub enum Task {
+    /// Nothing beyond its reply.
+    Nothing,
+    /// A process runs; its streams are the channel's.
+    Started(Pipes),
+    /// No process could be started, for this reason; the session is over.
+    Failed(String),
+}
+
+enum State {
+    Preparing { environment: Environment, terminal: Option<Pty> },
+    Running { child: Child, drained: bool },
+    Ended { outcome: ExitOutcome },
+    Over,
+}
+
+/// One session.
+pub struct SessionChannel {
+    state: State,
+    has_terminal: bool,
+    /// Keepalive intervals since the last answer; none is outstanding at 0.
+    unanswered: u32,
+}
+
+impl SessionChannel {
+    /// A session that nothing was asked of yet.
+    pub fn new(environment: Environment) -> Self {
+        Self {
+            state: State::Preparing { environment, terminal: None },
+            has_terminal: false,
+            unanswered: 0,
+        }
+    }
+
+    /// Deals with a channel request; `None` is a refusal.
+    pub fn request(&mut self, name: &str, payload: &[u8]) -> Option<Task> {
+        let done = |()| Task::Nothing;
+        let parsed: Result<Option<Task>, Malformed> = match name {
+            Env::NAME => Env::parse(payload).map(|env| self.set(env).map(done)),
+            PtyReq::NAME => PtyReq::parse(payload).map(|pty| self.open_terminal(&pty).map(done)),
+            WindowChange::NAME => {
+                WindowChange::parse(payload).map(|change| Some(done(self.resize(change))))
+            }
+            Signal::NAME => Signal::parse(payload).map(|signal| Some(done(self.signal(signal)))),
+            Exec::NAME => {
+                Exec::parse(payload).map(|exec| self.start(Program::Command(exec.command)))
+            }
+            SHELL if payload.is_empty() => Ok(self.start(Program::Shell)),
+            _ => Ok(None),
+        };
+        parsed.ok().flatten()
+    }
+
+    /// The process, while it runs.
+    pub fn running(&mut self) -> Option<&mut Child> {
+        match &mut self.state {
+            State::Running { child, .. } => Some(child),
+            _ => None,
+        }
+    }
+
+    /// The process has ended; true if all its output is sent, so that the session is over.
+    pub fn exited(&mut self, outcome: ExitOutcome) -> bool {
+        let over = matches!(self.state, State::Running { drained: true, .. });
+        self.state = if over { State::Over } else { State::Ended { outcome } };
+        over
+    }
+
+    /// All output is sent; the way the process ended, if it has, so that the session is over.
+    pub fn drained(&mut self) -> Option<ExitOutcome> {
+        match &mut self.state {
+            State::Running { drained, .. } => *drained = true,
+            State::Ended { outcome } => {
+                let outcome = *outcome;
+                self.state = State::Over;
+                return Some(outcome);
+            }
+            State::Preparing { .. } | State::Over => {}
+        }
+        None
+    }
+
+    /// The client is gone: programs on a terminal are hung up. Others see their pipes close, as under
+    /// any SSH server.
+    pub fn hang_up(&self) {
+        if let (State::Running { child, .. }, true) = (&self.state, self.has_terminal) {
+            child.hang_up();
+        }
+    }
+
+    /// Another keepalive interval has passed. For a session on a terminal, how many there were
+    /// without an answer before; a keepalive is to be sent at 0.
+    pub fn next_keepalive(&mut self) -> Option<u32> {
+        if !self.has_terminal || !matches!(self.state, State::Running { .. }) {
+            return None;
+        }
+        let unanswered = self.unanswered;
+        self.unanswered += 1;
+        Some(unanswered)
+    }
+
+    /// The client answered a keepalive, and be it with a failure.
+    pub fn answered_keepalive(&mut self) {
+        self.unanswered = 0;
+    }
+
+    /// After the start, a variable is accepted and has no effect, as in the reference.
+    fn set(&mut self, env: Env<'_>) -> Option<()> {
+        match &mut self.state {
+            State::Preparing { environment, .. } => environment.set(env.name, env.value).ok(),
+            _ => Some(()),
+        }
+    }
+
+    /// A second terminal replaces the first.
+    fn open_terminal(&mut self, request: &PtyReq<'_>) -> Option<()> {
+        let State::Preparing { environment, terminal } = &mut self.state else { return None };
+        let pty = Pty::open(size(request.size), request.modes).ok()?;
+        environment.set(b"TERM", request.term).ok()?;
+        *terminal = Some(pty);
+        self.has_terminal = true;
+        Some(())
+    }
+
+    /// Without a terminal there is nothing to resize, and nothing to complain about.
+    fn resize(&mut self, change: WindowChange) {
+        let size = size(change.size);
+        // A terminal that cannot be resized keeps its size.
+        let _ = match &self.state {
+            State::Preparing { terminal: Some(terminal), .. } => terminal.resize(size),
+            State::Running { child, .. } => child.resize(size),
+            _ => Ok(()),
+        };
+    }
+
+    /// Signals that are unknown, or come too late or too early, do nothing.
+    fn signal(&mut self, signal: Signal<'_>) {
+        if let State::Running { child, .. } = &self.state {
+            child.signal(signal.name);
+        }
+    }
+
+    /// Starts the one process of a session; a second start is refused.
+    fn start(&mut self, program: Program<'_>) -> Option<Task> {
+        let State::Preparing { environment, terminal } = &mut self.state else { return None };
+        let spawned = process::spawn(program, environment, terminal.take());
+        Some(match spawned {
+            Ok(spawned) => {
+                self.state = State::Running { child: spawned.child, drained: false };
+                Task::Started(Pipes {
+                    sink: Some(spawned.stdin),
+                    source: Some(spawned.stdout),
+                    errors: spawned.stderr,
+                })
+            }
+            Err(error) => {
+                self.state = State::Over;
+                Task::Failed(error.to_string())
+            }
+        })
+    }
+}
+
+fn size(size: ssh_proto::connection::request::Size) -> Size {
+    Size { columns: size.columns, rows: size.rows }
+}
