@@ -6,7 +6,9 @@ use ssh_proto::Error;
 use ssh_proto::connection::{Connection, Event, Limits, Stream};
 use ssh_proto::msg;
 
-use super::wire::{Rig, data, extended, numbers, open, pair, pump};
+use super::wire::{
+    Rig, data, extended, global_request, numbers, open, open_failure, pair, pump, request,
+};
 
 fn rig() -> Rig {
     Rig::new(Limits::default())
@@ -238,6 +240,42 @@ fn all_windows_together_stay_within_a_total() {
         total += u64::from(u32::from_be_bytes(window));
     }
     assert!(total <= 12 << 20, "{total}");
+}
+
+#[test]
+fn the_window_of_a_channel_that_is_gone_is_free_again() {
+    let mut rig = rig();
+    for _ in 0..100 {
+        let window = Limits::WINDOW;
+        rig.connection.open("session", window, 1, b"").unwrap();
+        assert_eq!(rig.heard(), [open(0, window, 1)]);
+        rig.event(&open_failure(0, 1, b""));
+        let Event::ChannelOpen { channel, .. } = rig.event(&open(7, 1, 1)) else {
+            panic!();
+        };
+        rig.connection.accept(channel, window, 1, b"");
+        let confirmation = numbers(msg::CHANNEL_OPEN_CONFIRMATION, &[7, 0, window, 1]);
+        assert_eq!(rig.heard(), [confirmation]);
+        rig.event(&numbers(msg::CHANNEL_CLOSE, &[0]));
+        rig.heard();
+    }
+}
+
+#[test]
+fn data_are_there_only_with_the_event_that_tells_of_them() {
+    let mut rig = rig();
+    let channel = rig.accepted(100, 100);
+    rig.event(&data(0, b"hello"));
+    assert_eq!(rig.connection.data(), b"hello");
+    rig.event(&request(0, b"a-name-that-is-longer-than-the-data", false));
+    assert_eq!(rig.connection.data(), b"");
+    rig.connection.close(channel);
+    rig.say(&data(0, b"dropped"));
+    rig.event(&global_request(
+        b"a-name-that-is-longer-than-the-data",
+        false,
+    ));
+    assert_eq!(rig.connection.data(), b"");
 }
 
 /// A number of 32 bits for the bytes of a channel would fail here. The arithmetic alone is tested
