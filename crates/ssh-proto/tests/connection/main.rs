@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod flow;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod rules;
