@@ -18,18 +18,15 @@ impl Connection {
             self.receive_unknown();
             return Ok(None);
         };
+        let channels = &mut self.channels;
         match message {
             Message::GlobalRequest {
                 name,
                 want_reply,
                 payload,
             } => {
-                let event = Event::GlobalRequest {
-                    name: text(name),
-                    want_reply,
-                    payload: payload.to_vec(),
-                };
-                self.receive_global_request(want_reply, event)
+                let (name, payload) = (text(name), payload.to_vec());
+                self.receive_global_request(name, want_reply, payload)
             }
             Message::RequestSuccess { payload } => {
                 let payload = payload.to_vec();
@@ -45,7 +42,7 @@ impl Connection {
                 end,
                 payload,
             } => {
-                self.channels.named(channel)?.confirmed(end)?;
+                channels.named(channel)?.confirmed(end)?;
                 Ok(Some(Event::OpenConfirmed {
                     channel: ChannelId(channel),
                     payload: payload.to_vec(),
@@ -60,9 +57,9 @@ impl Connection {
                 self.receive_open_failure(ChannelId(channel), reason, text)
             }
             Message::WindowAdjust { channel, bytes } => {
-                let verdict = self.channels.named(channel)?.adjust(bytes)?;
+                let verdict = channels.named(channel)?.adjust(bytes)?;
                 let channel = ChannelId(channel);
-                Ok(verdict.event(Event::WindowOpened { channel }))
+                Ok(verdict.event(|| Event::WindowOpened { channel }))
             }
             Message::Data {
                 channel,
@@ -70,9 +67,9 @@ impl Connection {
                 length,
             } => self.receive_data(ChannelId(channel), stream, length),
             Message::Eof { channel } => {
-                let verdict = self.channels.named(channel)?.eof()?;
+                let verdict = channels.named(channel)?.eof()?;
                 let channel = ChannelId(channel);
-                Ok(verdict.event(Event::Eof { channel }))
+                Ok(verdict.event(|| Event::Eof { channel }))
             }
             Message::Close { channel } => self.receive_close(ChannelId(channel)),
             Message::Request {
@@ -81,9 +78,9 @@ impl Connection {
                 want_reply,
                 payload,
             } => {
-                let limit = self.limits.replies;
-                let verdict = self.channels.named(channel)?.request(want_reply, limit)?;
-                Ok(verdict.event(Event::Request {
+                let entry = channels.named(channel)?;
+                let verdict = entry.request(want_reply, self.limits.replies)?;
+                Ok(verdict.event(|| Event::Request {
                     channel: ChannelId(channel),
                     request: text(name),
                     want_reply,
@@ -91,9 +88,9 @@ impl Connection {
                 }))
             }
             Message::Reply { channel, success } => {
-                let verdict = self.channels.named(channel)?.replied()?;
+                let verdict = channels.named(channel)?.replied()?;
                 let channel = ChannelId(channel);
-                Ok(verdict.event(Event::Reply { channel, success }))
+                Ok(verdict.event(|| Event::Reply { channel, success }))
             }
         }
     }
@@ -108,14 +105,19 @@ impl Connection {
 
     fn receive_global_request(
         &mut self,
+        name: String,
         want_reply: bool,
-        event: Event,
+        payload: Vec<u8>,
     ) -> Result<Option<Event>, Error> {
         if want_reply {
             increment(&mut self.owed, self.limits.replies)
                 .ok_or(Error::Limit("global requests without a reply"))?;
         }
-        Ok(Some(event))
+        Ok(Some(Event::GlobalRequest {
+            name,
+            want_reply,
+            payload,
+        }))
     }
 
     fn receive_global_reply(
@@ -172,13 +174,18 @@ impl Connection {
     ) -> Result<Option<Event>, Error> {
         let verdict = self.channels.named(channel.0)?.data(length)?;
         self.count_empty(length)?;
-        let end = self.transport.packet().len();
-        self.data = end.saturating_sub(length)..end;
-        Ok(verdict.event(Event::Data { channel, stream }))
+        if verdict == Verdict::Deliver {
+            let end = self.transport.packet().len();
+            self.data = end.saturating_sub(length)..end;
+        }
+        Ok(verdict.event(|| Event::Data { channel, stream }))
     }
 
     fn count_empty(&mut self, length: usize) -> Result<(), Error> {
-        self.empty_run = if length == 0 { self.empty_run + 1 } else { 0 };
+        self.empty_run = match length {
+            0 => self.empty_run.saturating_add(1),
+            _ => 0,
+        };
         if self.empty_run > EMPTY_RUN {
             return Err(Error::Limit("data messages without data"));
         }
@@ -201,8 +208,8 @@ impl Connection {
 }
 
 impl Verdict {
-    fn event(self, event: Event) -> Option<Event> {
-        (self == Self::Deliver).then_some(event)
+    fn event(self, event: impl FnOnce() -> Event) -> Option<Event> {
+        (self == Self::Deliver).then(event)
     }
 }
 
