@@ -250,8 +250,18 @@ impl Algorithms {
         let mut dropped = Vec::new();
         let mut algorithms = Self::default();
         replace(&mut algorithms.kex, lists.kex, Kex::from_name, &mut dropped);
-        replace(&mut algorithms.host_key, lists.host_key, Signature::from_name, &mut dropped);
-        replace(&mut algorithms.cipher, lists.cipher, Cipher::from_name, &mut dropped);
+        replace(
+            &mut algorithms.host_key,
+            lists.host_key,
+            Signature::from_name,
+            &mut dropped,
+        );
+        replace(
+            &mut algorithms.cipher,
+            lists.cipher,
+            Cipher::from_name,
+            &mut dropped,
+        );
         replace(&mut algorithms.mac, lists.mac, Mac::from_name, &mut dropped);
         (algorithms, dropped)
     }

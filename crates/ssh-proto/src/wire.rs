@@ -183,7 +183,7 @@ impl Put for Vec<u8> {
     fn put_string(&mut self, value: &[u8]) {
         let length = u32::try_from(value.len()).unwrap_or(u32::MAX);
         self.put_u32(length);
-        self.extend(value.iter().take(length as usize));
+        self.extend_from_slice(value.get(..length as usize).unwrap_or(value));
     }
 
     fn put_mpint(&mut self, value: &[u8]) {

@@ -66,8 +66,7 @@ pub async fn accept<S: Socket, A: Authenticator>(
     let transport = Transport::new(Role::Server, config, Box::new(SystemRandom), now());
     let mut wire = Wire::new(stream, transport);
     let late = Error::Timeout("login takes too long");
-    let accepted =
-        tokio::time::timeout_at(deadline, authenticate(&mut wire, authenticator)).await;
+    let accepted = tokio::time::timeout_at(deadline, authenticate(&mut wire, authenticator)).await;
     match accepted.unwrap_or(Err(late)) {
         Ok(grant) => Ok((Authenticated::new(wire), grant)),
         Err(error) => Err(wire.close(error).await),
@@ -83,7 +82,9 @@ async fn authenticate<S: Socket, A: Authenticator>(
         if wire.next().await? != Event::Packet {
             return Err(Error::Bug("a server has no host key to decide about"));
         }
-        let Some(request) = auth.handle(wire.transport_mut())? else { continue };
+        let Some(request) = auth.handle(wire.transport_mut())? else {
+            continue;
+        };
         let (user, attempt) = match request {
             Request::None { user } => (user, Attempt::None),
             Request::Password { user, password } => (user, Attempt::Password(password)),
@@ -112,7 +113,10 @@ async fn authenticate<S: Socket, A: Authenticator>(
             Err(Denied::Final(text)) => {
                 // OpenSSH shows the banner, the cf CLI the text of the DISCONNECT.
                 auth.banner(wire.transport_mut(), &format!("{text}\n"));
-                return Err(Error::Closed { reason: Reason::ByApplication, text });
+                return Err(Error::Closed {
+                    reason: Reason::ByApplication,
+                    text,
+                });
             }
         }
     }

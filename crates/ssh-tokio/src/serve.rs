@@ -39,7 +39,10 @@ where
     loop {
         let next = async {
             // The semaphore is never closed.
-            let permit = Arc::clone(&permits).acquire_owned().await.map_err(io::Error::other)?;
+            let permit = Arc::clone(&permits)
+                .acquire_owned()
+                .await
+                .map_err(io::Error::other)?;
             let (stream, peer) = listener.accept().await?;
             Ok::<_, io::Error>((stream, peer, permit))
         };

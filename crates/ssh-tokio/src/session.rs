@@ -92,7 +92,9 @@ impl<S: Socket> Session<S> {
 
     /// Ends the connection so that the peer learns why. All that was sent before goes first.
     pub async fn close(self, error: Error) -> Error {
-        Wire::new(self.stream, self.connection.into_transport()).close(error).await
+        Wire::new(self.stream, self.connection.into_transport())
+            .close(error)
+            .await
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, Error>> {
@@ -270,9 +272,14 @@ impl Joint {
     /// Takes data of the peer; gives how many bytes are done with.
     fn take(&mut self, cx: &mut Context<'_>, data: &[u8]) -> usize {
         let mut used = self.flush(cx);
-        let direct = if self.waiting.is_empty() { self.write(cx, data) } else { 0 };
+        let direct = if self.waiting.is_empty() {
+            self.write(cx, data)
+        } else {
+            0
+        };
         used += direct;
-        self.waiting.extend_from_slice(data.get(direct..).unwrap_or_default());
+        self.waiting
+            .extend_from_slice(data.get(direct..).unwrap_or_default());
         used
     }
 
@@ -300,14 +307,20 @@ impl Joint {
     fn write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> usize {
         let mut used = 0;
         while let Some(rest) = data.get(used..).filter(|rest| !rest.is_empty()) {
-            let SinkState::Open(sink) = &mut self.sink else { break };
+            let SinkState::Open(sink) = &mut self.sink else {
+                break;
+            };
             match Pin::new(sink).poll_write(cx, rest) {
                 Poll::Pending => return used,
                 Poll::Ready(Ok(count)) if count > 0 => used += count,
                 Poll::Ready(_) => self.sink = SinkState::Gone,
             }
         }
-        if matches!(self.sink, SinkState::Gone) { data.len() } else { used }
+        if matches!(self.sink, SinkState::Gone) {
+            data.len()
+        } else {
+            used
+        }
     }
 
     /// Sends what the sources have; true if that was anything.
@@ -348,7 +361,10 @@ fn pump(
         let read = connection.send_data_with(channel, stream, |room| {
             let mut buffer = ReadBuf::new(room);
             let polled = Pin::new(&mut *source).poll_read(cx, &mut buffer);
-            (buffer.filled().len(), polled.map_ok(|()| buffer.filled().len()))
+            (
+                buffer.filled().len(),
+                polled.map_ok(|()| buffer.filled().len()),
+            )
         });
         match read {
             None | Some(Poll::Pending) => return moved,

@@ -21,7 +21,9 @@ impl Default for Timer {
 impl Timer {
     /// Ready when `deadline` has come; pending for ever where there is none.
     pub fn poll(&mut self, cx: &mut Context<'_>, deadline: Option<Instant>) -> Poll<()> {
-        let Some(deadline) = deadline else { return Poll::Pending };
+        let Some(deadline) = deadline else {
+            return Poll::Pending;
+        };
         loop {
             if self.0.deadline() > deadline || self.0.is_elapsed() {
                 self.0.as_mut().reset(deadline);

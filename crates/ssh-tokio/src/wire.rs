@@ -58,7 +58,11 @@ pub struct Wire<S> {
 impl<S: Socket> Wire<S> {
     /// Puts `transport` on `stream`.
     pub fn new(stream: S, transport: Transport) -> Self {
-        Self { stream, transport, unflushed: false }
+        Self {
+            stream,
+            transport,
+            unflushed: false,
+        }
     }
 
     /// The transport.
@@ -89,7 +93,12 @@ impl<S: Socket> Wire<S> {
     /// # Errors
     /// The stream failed.
     pub fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        poll_write(&mut self.stream, &mut self.transport, &mut self.unflushed, cx)
+        poll_write(
+            &mut self.stream,
+            &mut self.transport,
+            &mut self.unflushed,
+            cx,
+        )
     }
 
     /// The next event that the owner has to see, with all output written before waiting for input.

@@ -55,7 +55,11 @@ impl ClientAuth {
         let mut payload = vec![msg::SERVICE_REQUEST];
         payload.put_string(USERAUTH.as_bytes());
         transport.send(&[&payload]);
-        Self { user, credentials: credentials.into_iter().collect(), accepted: false }
+        Self {
+            user,
+            credentials: credentials.into_iter().collect(),
+            accepted: false,
+        }
     }
 
     /// Deals with the packet that `transport` polled last.
@@ -81,7 +85,9 @@ impl ClientAuth {
                 Ok(Progress::Pending)
             }
             (_, Some(msg::USERAUTH_BANNER)) => Ok(Progress::Pending),
-            _ => Err(Error::Misbehaved("message out of order in user authentication")),
+            _ => Err(Error::Misbehaved(
+                "message out of order in user authentication",
+            )),
         }
     }
 
@@ -108,11 +114,7 @@ impl ClientAuth {
     }
 }
 
-fn signed_request(
-    transport: &Transport,
-    user: &[u8],
-    key: &PrivateKey,
-) -> Result<Vec<u8>, Error> {
+fn signed_request(transport: &Transport, user: &[u8], key: &PrivateKey) -> Result<Vec<u8>, Error> {
     let algorithm = signature_for(transport, key).ok_or(Error::Bug("a key that cannot sign"))?;
     let blob = key.public().blob();
     let data = signed_data(transport.session_id(), user, algorithm, blob);
@@ -127,6 +129,13 @@ fn signed_request(
 /// The best signature of `key` that the server said it takes; the best at all if it said nothing.
 fn signature_for(transport: &Transport, key: &PrivateKey) -> Option<Signature> {
     let ours = key.public().signatures();
-    let taken = transport.extensions().signatures.as_deref().unwrap_or(Signature::ALL);
-    ours.iter().copied().find(|algorithm| taken.contains(algorithm)).or(ours.first().copied())
+    let taken = transport
+        .extensions()
+        .signatures
+        .as_deref()
+        .unwrap_or(Signature::ALL);
+    ours.iter()
+        .copied()
+        .find(|algorithm| taken.contains(algorithm))
+        .or(ours.first().copied())
 }

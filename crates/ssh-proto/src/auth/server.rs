@@ -93,7 +93,10 @@ pub enum Request {
 enum State {
     AwaitService,
     AwaitRequest,
-    Asked { algorithm: Option<Signature>, free: bool },
+    Asked {
+        algorithm: Option<Signature>,
+        free: bool,
+    },
 }
 
 /// The server's side of one connection's authentication.
@@ -107,7 +110,12 @@ pub struct ServerAuth {
 impl ServerAuth {
     /// Begins with a transport whose first key exchange may still be going on.
     pub fn new(methods: Methods) -> Self {
-        Self { methods, state: State::AwaitService, failures: 0, requests: 0 }
+        Self {
+            methods,
+            state: State::AwaitService,
+            failures: 0,
+            requests: 0,
+        }
     }
 
     /// Deals with the packet that `transport` polled last. A request that comes out has to be
@@ -131,7 +139,9 @@ impl ServerAuth {
                 }
                 Ok(request)
             }
-            _ => Err(Error::Misbehaved("message out of order in user authentication")),
+            _ => Err(Error::Misbehaved(
+                "message out of order in user authentication",
+            )),
         }
     }
 
@@ -166,7 +176,11 @@ impl ServerAuth {
 
     /// Answers a [`Request::KeyQuery`]: a signature by that key would be welcome.
     pub fn key_ok(&mut self, transport: &mut Transport, key: &PublicKey) {
-        if let State::Asked { algorithm: Some(algorithm), .. } = self.state {
+        if let State::Asked {
+            algorithm: Some(algorithm),
+            ..
+        } = self.state
+        {
             let mut payload = vec![msg::USERAUTH_PK_OK];
             payload.put_string(algorithm.name().as_bytes());
             payload.put_string(key.blob());
@@ -210,8 +224,13 @@ impl ServerAuth {
         }
         let method = reader.string()?;
         let free = method == NONE && self.requests == 1;
-        self.state = State::Asked { algorithm: None, free };
-        let Some(user) = user_name(user) else { return Ok(None) };
+        self.state = State::Asked {
+            algorithm: None,
+            free,
+        };
+        let Some(user) = user_name(user) else {
+            return Ok(None);
+        };
         if method == NONE {
             reader.finish()?;
             return Ok(Some(Request::None { user }));
@@ -237,14 +256,19 @@ impl ServerAuth {
         let blob = reader.string()?;
         let signature = if signed { Some(reader.string()?) } else { None };
         reader.finish()?;
-        let algorithm = std::str::from_utf8(algorithm).ok().and_then(Signature::from_name);
+        let algorithm = std::str::from_utf8(algorithm)
+            .ok()
+            .and_then(Signature::from_name);
         let (Some(algorithm), Ok(key)) = (algorithm, PublicKey::from_blob(blob)) else {
             return Ok(None);
         };
         if !key.signatures().contains(&algorithm) {
             return Ok(None);
         }
-        self.state = State::Asked { algorithm: Some(algorithm), free: false };
+        self.state = State::Asked {
+            algorithm: Some(algorithm),
+            free: false,
+        };
         let Some(signature) = signature else {
             return Ok(Some(Request::KeyQuery { user, key }));
         };
@@ -252,7 +276,10 @@ impl ServerAuth {
         Ok(key
             .verify(algorithm, &data, signature)
             .is_ok()
-            .then(|| Request::Key { user, key: VerifiedKey(key) }))
+            .then(|| Request::Key {
+                user,
+                key: VerifiedKey(key),
+            }))
     }
 }
 
@@ -274,5 +301,8 @@ fn user_name(name: &[u8]) -> Option<String> {
 }
 
 fn no_such_service() -> Error {
-    Error::Closed { reason: Reason::ServiceNotAvailable, text: "service not available".into() }
+    Error::Closed {
+        reason: Reason::ServiceNotAvailable,
+        text: "service not available".into(),
+    }
 }

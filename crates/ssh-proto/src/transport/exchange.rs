@@ -29,7 +29,10 @@ pub(super) enum Exchange {
     /// Our KEXINIT is sent, the peer's has not come.
     Sent { ours: Vec<u8> },
     /// Server: the client's public value comes next.
-    AwaitInit { negotiated: Negotiated, transcript: Transcript },
+    AwaitInit {
+        negotiated: Negotiated,
+        transcript: Transcript,
+    },
     /// Client: the server's host key, public value and signature come next.
     AwaitReply {
         negotiated: Negotiated,
@@ -86,7 +89,14 @@ pub(super) fn begin(
             client_kexinit: theirs,
             server_kexinit: ours,
         };
-        return Ok((Exchange::AwaitInit { negotiated, transcript }, negotiated, None));
+        return Ok((
+            Exchange::AwaitInit {
+                negotiated,
+                transcript,
+            },
+            negotiated,
+            None,
+        ));
     }
     let transcript = Transcript {
         client_identification: our_identification,
@@ -97,7 +107,12 @@ pub(super) fn begin(
     let (exchange, public) = ClientExchange::start(negotiated.kex, random)?;
     let mut payload = vec![msg::KEX_ECDH_INIT];
     payload.put_string(&public);
-    let next = Exchange::AwaitReply { negotiated, transcript, exchange, public };
+    let next = Exchange::AwaitReply {
+        negotiated,
+        transcript,
+        exchange,
+        public,
+    };
     Ok((next, negotiated, Some(payload)))
 }
 
@@ -120,8 +135,7 @@ pub(super) fn answer(
         .ok_or(Error::Bug("negotiated a host key that is not there"))?;
     let (server_public, secret) = respond(negotiated.kex, client_public, random)?;
     let blob = host_key.public().blob();
-    let exchange_hash =
-        transcript.hash(negotiated, blob, client_public, &server_public, &secret);
+    let exchange_hash = transcript.hash(negotiated, blob, client_public, &server_public, &secret);
     let signature = host_key
         .sign(negotiated.host_key, &exchange_hash)
         .map_err(|_| Error::Bug("host key does not sign"))?;
@@ -130,7 +144,15 @@ pub(super) fn answer(
     reply.put_string(&server_public);
     reply.put_string(&signature);
     let host_key = host_key.public().clone();
-    Ok((Agreed { negotiated, host_key, exchange_hash, secret }, reply))
+    Ok((
+        Agreed {
+            negotiated,
+            host_key,
+            exchange_hash,
+            secret,
+        },
+        reply,
+    ))
 }
 
 /// Client: checks the server's reply. Whose key it is remains to be decided.
@@ -154,7 +176,12 @@ pub(super) fn conclude(
     host_key
         .verify(negotiated.host_key, &exchange_hash, signature)
         .map_err(|_| Error::KeyExchange("host key signature is wrong"))?;
-    Ok(Agreed { negotiated, host_key, exchange_hash, secret })
+    Ok(Agreed {
+        negotiated,
+        host_key,
+        exchange_hash,
+        secret,
+    })
 }
 
 impl Transcript {
@@ -179,7 +206,9 @@ impl Transcript {
         ] {
             strings.put_string(string);
         }
-        digest(negotiated.kex.hash(), &[&strings, secret.encoded()]).as_ref().to_vec()
+        digest(negotiated.kex.hash(), &[&strings, secret.encoded()])
+            .as_ref()
+            .to_vec()
     }
 }
 
@@ -189,7 +218,14 @@ impl Agreed {
         let key = |letter: u8, length: usize| {
             let mut key = Zeroizing::new(vec![0; length]);
             let hash = self.negotiated.kex.hash();
-            derive_key(hash, &self.secret, &self.exchange_hash, letter, session_id, &mut key);
+            derive_key(
+                hash,
+                &self.secret,
+                &self.exchange_hash,
+                letter,
+                session_id,
+                &mut key,
+            );
             key
         };
         let (cipher_out, mac_out, letters_out, cipher_in, mac_in, letters_in) = {

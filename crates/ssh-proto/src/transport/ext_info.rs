@@ -64,7 +64,10 @@ mod tests {
         let signatures = vec![Signature::Ed25519, Signature::RsaSha256];
         assert_eq!(
             parse(&encode(&signatures)),
-            Ok(Extensions { signatures: Some(signatures), ping: true })
+            Ok(Extensions {
+                signatures: Some(signatures),
+                ping: true
+            })
         );
     }
 

@@ -35,11 +35,15 @@ impl Hold {
         fill: impl FnOnce(&mut [u8]) -> (usize, R),
     ) -> Result<R, Error> {
         let space = self.queue.spare(4 + head.len() + 4 + room);
-        let (length, payload) = space.split_first_chunk_mut::<4>().ok_or(Error::Bug("hold room"))?;
+        let (length, payload) = space
+            .split_first_chunk_mut::<4>()
+            .ok_or(Error::Bug("hold room"))?;
         let (filled, result) = super::fill_string(payload, head, room, fill)?;
         if filled > 0 {
             let total = head.len() + 4 + filled;
-            *length = u32::try_from(total).map_err(|_| Error::Bug("hold length"))?.to_be_bytes();
+            *length = u32::try_from(total)
+                .map_err(|_| Error::Bug("hold length"))?
+                .to_be_bytes();
             self.queue.add(4 + total);
         }
         Ok(result)

@@ -1,7 +1,7 @@
 //! The identification that each side sends first (RFC 4253 section 4.2).
 
-use super::buffer::Buffer;
 use super::Role;
+use super::buffer::Buffer;
 use crate::error::Error;
 
 /// The longest line, with its CR LF.
@@ -18,10 +18,18 @@ pub(super) struct Reading {
 
 impl Reading {
     /// The peer's identification without its line end, once all of it is there.
-    pub(super) fn read(&mut self, role: Role, input: &mut Buffer) -> Result<Option<Vec<u8>>, Error> {
+    pub(super) fn read(
+        &mut self,
+        role: Role,
+        input: &mut Buffer,
+    ) -> Result<Option<Vec<u8>>, Error> {
         loop {
             let window = input.filled();
-            let Some(end) = window.iter().take(LONGEST_LINE).position(|byte| *byte == b'\n') else {
+            let Some(end) = window
+                .iter()
+                .take(LONGEST_LINE)
+                .position(|byte| *byte == b'\n')
+            else {
                 return if window.len() < LONGEST_LINE && !hopeless(role, window) {
                     Ok(None)
                 } else {
@@ -45,7 +53,11 @@ impl Reading {
 /// True when no continuation of these bytes can be a client's identification, so that an HTTP client
 /// need not be waited for. A server may send other lines first.
 fn hopeless(role: Role, start: &[u8]) -> bool {
-    role == Role::Server && !start.iter().zip(b"SSH-").all(|(ours, theirs)| ours == theirs)
+    role == Role::Server
+        && !start
+            .iter()
+            .zip(b"SSH-")
+            .all(|(ours, theirs)| ours == theirs)
 }
 
 fn check(role: Role, line: Vec<u8>) -> Result<Vec<u8>, Error> {
@@ -86,13 +98,24 @@ mod tests {
         assert!(read(Role::Server, b"GET").is_err());
         assert_eq!(read(Role::Client, b"Hello"), Ok(None));
         assert!(read(Role::Client, &[b'a'; 255]).is_err());
-        assert!(read(Role::Server, &[b"SSH-2.0-".as_slice(), &[b'a'; 300]].concat()).is_err());
+        assert!(
+            read(
+                Role::Server,
+                &[b"SSH-2.0-".as_slice(), &[b'a'; 300]].concat()
+            )
+            .is_err()
+        );
     }
 
     #[test]
     fn only_a_server_may_send_lines_before() {
         assert!(read(Role::Server, b"hello\r\nSSH-2.0-x\r\n").is_err());
-        assert_eq!(read(Role::Client, b"hello\r\nSSH-2.0-x\r\n").unwrap().unwrap(), b"SSH-2.0-x");
+        assert_eq!(
+            read(Role::Client, b"hello\r\nSSH-2.0-x\r\n")
+                .unwrap()
+                .unwrap(),
+            b"SSH-2.0-x"
+        );
         assert!(read(Role::Client, &b"hello\r\n".repeat(40)).is_err());
     }
 

@@ -84,7 +84,11 @@ pub struct RekeyLimits {
 
 impl Default for RekeyLimits {
     fn default() -> Self {
-        Self { bytes: 1 << 30, packets: 1 << 31, interval: Duration::from_secs(3600) }
+        Self {
+            bytes: 1 << 30,
+            packets: 1 << 31,
+            interval: Duration::from_secs(3600),
+        }
     }
 }
 
@@ -114,7 +118,9 @@ impl Config {
         host_keys: Vec<PrivateKey>,
     ) -> Self {
         let can = |name: &Signature| {
-            host_keys.iter().any(|key| key.public().signatures().contains(name))
+            host_keys
+                .iter()
+                .any(|key| key.public().signatures().contains(name))
         };
         algorithms.host_key.retain(can);
         Self {
@@ -214,7 +220,9 @@ impl Transport {
             keyed_at: now,
             failed: None,
         };
-        transport.output.append(transport.config.identification.as_bytes());
+        transport
+            .output
+            .append(transport.config.identification.as_bytes());
         transport.output.append(b"\r\n");
         transport.start_rekey(now);
         transport
@@ -273,9 +281,8 @@ impl Transport {
     /// True when the present keys have served long enough and no exchange is going on.
     pub fn rekey_due(&self, now: Instant) -> bool {
         let limits = self.config.rekey;
-        let spent = |usage: packet::Usage| {
-            usage.bytes >= limits.bytes || usage.packets >= limits.packets
-        };
+        let spent =
+            |usage: packet::Usage| usage.bytes >= limits.bytes || usage.packets >= limits.packets;
         self.stage == Stage::Open
             && matches!(self.exchange, Exchange::Idle)
             && (spent(self.inbound.usage)
@@ -364,7 +371,9 @@ impl Transport {
     /// The payload of the packet that was polled last: its number first, never empty.
     pub fn packet(&self) -> &[u8] {
         let frame = self.current.as_ref();
-        frame.map(|frame| self.input.part(frame.payload.clone())).unwrap_or_default()
+        frame
+            .map(|frame| self.input.part(frame.payload.clone()))
+            .unwrap_or_default()
     }
 
     /// Overwrites the packet that was polled last: it held a secret.
@@ -402,7 +411,8 @@ impl Transport {
         } else if self.holds() {
             self.hold.push_with(head, room, fill)
         } else {
-            self.outbound.seal_with(&mut self.output, self.random.as_mut(), head, room, fill)
+            self.outbound
+                .seal_with(&mut self.output, self.random.as_mut(), head, room, fill)
         };
         result.map_err(|error| self.fail(error))
     }
@@ -489,7 +499,11 @@ impl Transport {
     /// Deals with the current packet if it is the transport's; true if it is not.
     #[inline]
     fn is_for_the_layer_above(&mut self, now: Instant) -> Result<bool, Error> {
-        let number = self.packet().first().copied().ok_or(Error::Bug("empty payload"))?;
+        let number = self
+            .packet()
+            .first()
+            .copied()
+            .ok_or(Error::Bug("empty payload"))?;
         match verdict(self.role, self.stage, self.peer_keying, number) {
             Verdict::Cut => Err(Error::Misbehaved("message not allowed in this state")),
             Verdict::Ignore => Ok(false),
@@ -537,7 +551,10 @@ impl Transport {
         let _ = reader.u8();
         let reason = reader.u32().unwrap_or_default();
         let text = reader.string().unwrap_or_default();
-        Error::Disconnected { reason, description: printable(text, DESCRIPTION_LIMIT) }
+        Error::Disconnected {
+            reason,
+            description: printable(text, DESCRIPTION_LIMIT),
+        }
     }
 
     /// RFC 8308 section 2.4: the first packet after NEWKEYS, and from a server once more before
@@ -584,14 +601,25 @@ impl Transport {
             self.role,
             &self.config,
             ours,
-            self.input.part(self.current.as_ref().map(|f| f.payload.clone()).unwrap_or_default()),
+            self.input.part(
+                self.current
+                    .as_ref()
+                    .map(|f| f.payload.clone())
+                    .unwrap_or_default(),
+            ),
             self.their_identification.as_deref().unwrap_or_default(),
-            if first { None } else { self.negotiated.map(|negotiated| negotiated.strict) },
+            if first {
+                None
+            } else {
+                self.negotiated.map(|negotiated| negotiated.strict)
+            },
             self.random.as_mut(),
         )?;
         if first && negotiated.strict {
             if self.inbound.last_sequence() != 0 {
-                return Err(Error::Misbehaved("strict key exchange: KEXINIT was not first"));
+                return Err(Error::Misbehaved(
+                    "strict key exchange: KEXINIT was not first",
+                ));
             }
             self.stage = Stage::FirstKex { strict: true };
         }
@@ -609,8 +637,17 @@ impl Transport {
             return Ok(());
         }
         let payload = self.packet().to_vec();
-        match (std::mem::replace(&mut self.exchange, Exchange::Idle), number) {
-            (Exchange::AwaitInit { negotiated, transcript }, msg::KEX_ECDH_INIT) => {
+        match (
+            std::mem::replace(&mut self.exchange, Exchange::Idle),
+            number,
+        ) {
+            (
+                Exchange::AwaitInit {
+                    negotiated,
+                    transcript,
+                },
+                msg::KEX_ECDH_INIT,
+            ) => {
                 let (agreed, reply) = exchange::answer(
                     &self.config,
                     negotiated,
@@ -622,7 +659,12 @@ impl Transport {
                 self.take_keys(agreed)
             }
             (
-                Exchange::AwaitReply { negotiated, transcript, exchange, public },
+                Exchange::AwaitReply {
+                    negotiated,
+                    transcript,
+                    exchange,
+                    public,
+                },
                 msg::KEX_ECDH_REPLY,
             ) => {
                 let agreed =
@@ -650,14 +692,23 @@ impl Transport {
         let negotiated = agreed.negotiated;
         self.seal(&[&[msg::NEWKEYS]]);
         self.outbound.take_keys(keys.sealer, negotiated.strict);
-        self.exchange = Exchange::AwaitNewKeys { opener: keys.opener, strict: negotiated.strict };
+        self.exchange = Exchange::AwaitNewKeys {
+            opener: keys.opener,
+            strict: negotiated.strict,
+        };
         self.host_key = Some(agreed.host_key);
         self.negotiated = Some(negotiated);
         if first && negotiated.wants_ext_info {
             self.seal(&[&ext_info::encode(Signature::ALL)]);
         }
         self.held_pongs = 0;
-        let Self { hold, outbound, output, random, .. } = self;
+        let Self {
+            hold,
+            outbound,
+            output,
+            random,
+            ..
+        } = self;
         hold.release(|payload| outbound.seal(output, random.as_mut(), &[payload]))
     }
 
@@ -682,14 +733,20 @@ impl Transport {
 
     /// True while payloads have to wait: our KEXINIT is sent and our NEWKEYS is not.
     fn holds(&self) -> bool {
-        !matches!(self.exchange, Exchange::Idle | Exchange::AwaitNewKeys { .. })
+        !matches!(
+            self.exchange,
+            Exchange::Idle | Exchange::AwaitNewKeys { .. }
+        )
     }
 
     fn seal(&mut self, parts: &[&[u8]]) {
         if self.failed.is_some() {
             return;
         }
-        if let Err(error) = self.outbound.seal(&mut self.output, self.random.as_mut(), parts) {
+        if let Err(error) = self
+            .outbound
+            .seal(&mut self.output, self.random.as_mut(), parts)
+        {
             // No DISCONNECT can be sealed either.
             self.failed = Some(error);
         }
@@ -698,7 +755,10 @@ impl Transport {
 
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Transport").field("role", &self.role).field("stage", &self.stage).finish()
+        f.debug_struct("Transport")
+            .field("role", &self.role)
+            .field("stage", &self.stage)
+            .finish()
     }
 }
 

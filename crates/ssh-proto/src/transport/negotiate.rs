@@ -32,7 +32,11 @@ pub(super) fn encode_kexinit(
         (true, Role::Client) => &[EXT_INFO_CLIENT, STRICT_CLIENT],
         (true, Role::Server) => &[STRICT_SERVER],
     };
-    let kex = algorithms.kex.iter().map(|kex| kex.name()).chain(markers.iter().copied());
+    let kex = algorithms
+        .kex
+        .iter()
+        .map(|kex| kex.name())
+        .chain(markers.iter().copied());
     let mut out = vec![msg::KEXINIT];
     out.extend_from_slice(&cookie);
     out.put_name_list(kex);
@@ -81,9 +85,18 @@ impl<'a> KexInit<'a> {
         let parsed = Self {
             kex: reader.name_list()?,
             host_key: reader.name_list()?,
-            cipher: Pair { to_server: reader.name_list()?, to_client: reader.name_list()? },
-            mac: Pair { to_server: reader.name_list()?, to_client: reader.name_list()? },
-            compression: Pair { to_server: reader.name_list()?, to_client: reader.name_list()? },
+            cipher: Pair {
+                to_server: reader.name_list()?,
+                to_client: reader.name_list()?,
+            },
+            mac: Pair {
+                to_server: reader.name_list()?,
+                to_client: reader.name_list()?,
+            },
+            compression: Pair {
+                to_server: reader.name_list()?,
+                to_client: reader.name_list()?,
+            },
             first_kex_packet_follows: {
                 // Languages: nobody uses them.
                 reader.string()?;
@@ -141,11 +154,28 @@ pub(super) fn negotiate(
         Role::Server => theirs.kex.contains(STRICT_CLIENT),
     });
     let kex = choose(role, "kex algorithm", &ours.kex, theirs.kex, Kex::name)?;
-    let host_key =
-        choose(role, "host key algorithm", &ours.host_key, theirs.host_key, Signature::name)?;
+    let host_key = choose(
+        role,
+        "host key algorithm",
+        &ours.host_key,
+        theirs.host_key,
+        Signature::name,
+    )?;
     let cipher = Pair {
-        to_server: choose(role, CIPHER, &ours.cipher, theirs.cipher.to_server, Cipher::name)?,
-        to_client: choose(role, CIPHER, &ours.cipher, theirs.cipher.to_client, Cipher::name)?,
+        to_server: choose(
+            role,
+            CIPHER,
+            &ours.cipher,
+            theirs.cipher.to_server,
+            Cipher::name,
+        )?,
+        to_client: choose(
+            role,
+            CIPHER,
+            &ours.cipher,
+            theirs.cipher.to_client,
+            Cipher::name,
+        )?,
     };
     let mac = Pair {
         to_server: choose_mac(role, ours, cipher.to_server, theirs.mac.to_server)?,
@@ -158,7 +188,9 @@ pub(super) fn negotiate(
     }
     let chacha = [cipher.to_server, cipher.to_client].contains(&Cipher::ChaCha20Poly1305);
     if chacha && !strict {
-        return Err(Error::KeyExchange("chacha20-poly1305 needs strict key exchange"));
+        return Err(Error::KeyExchange(
+            "chacha20-poly1305 needs strict key exchange",
+        ));
     }
     let right_guess = theirs.kex.first() == ours.kex.first().map(|name| name.name())
         && theirs.host_key.first() == ours.host_key.first().map(|name| name.name());
@@ -195,9 +227,16 @@ fn choose<A: Copy>(
     theirs: NameList<'_>,
     name: fn(A) -> &'static str,
 ) -> Result<A, Error> {
-    let named = |wanted: &str| ours.iter().copied().find(|algorithm| name(*algorithm) == wanted);
+    let named = |wanted: &str| {
+        ours.iter()
+            .copied()
+            .find(|algorithm| name(*algorithm) == wanted)
+    };
     let chosen = match role {
-        Role::Client => ours.iter().copied().find(|algorithm| theirs.contains(name(*algorithm))),
+        Role::Client => ours
+            .iter()
+            .copied()
+            .find(|algorithm| theirs.contains(name(*algorithm))),
         Role::Server => theirs.iter().find_map(named),
     };
     chosen.ok_or_else(|| {
@@ -238,36 +277,63 @@ mod tests {
             negotiate(Role::Client, &client, &offer(Role::Server, &server), None).unwrap();
         assert_eq!(at_server.kex, Kex::Curve25519LibSsh);
         assert_eq!(at_server.host_key, Signature::RsaSha256);
-        assert_eq!(at_server.to_client(), (Cipher::Aes192Ctr, Some(Mac::HmacSha256)));
-        assert_eq!(Negotiated { wants_ext_info: true, ..at_client }, at_server);
+        assert_eq!(
+            at_server.to_client(),
+            (Cipher::Aes192Ctr, Some(Mac::HmacSha256))
+        );
+        assert_eq!(
+            Negotiated {
+                wants_ext_info: true,
+                ..at_client
+            },
+            at_server
+        );
         assert!(at_server.strict && !at_server.drop_guess);
     }
 
     #[test]
     fn an_unusable_mac_list_does_not_matter_to_an_aead_cipher() {
-        let no_mac = Algorithms { mac: vec![], ..Algorithms::default() };
+        let no_mac = Algorithms {
+            mac: vec![],
+            ..Algorithms::default()
+        };
         let ours = Algorithms::default();
         let agreed = negotiate(Role::Server, &ours, &offer(Role::Client, &no_mac), None).unwrap();
         assert_eq!(agreed.to_server(), (Cipher::Aes128Gcm, None));
-        let ctr = Algorithms { cipher: vec![Cipher::Aes128Ctr], ..no_mac };
+        let ctr = Algorithms {
+            cipher: vec![Cipher::Aes128Ctr],
+            ..no_mac
+        };
         let error = negotiate(Role::Server, &ours, &offer(Role::Client, &ctr), None).unwrap_err();
-        assert!(matches!(error, Error::Incompatible { what: "MAC", .. }), "{error}");
+        assert!(
+            matches!(error, Error::Incompatible { what: "MAC", .. }),
+            "{error}"
+        );
     }
 
     #[test]
     fn chacha20_without_strict_kex_is_refused() {
-        let chacha = Algorithms { cipher: vec![Cipher::ChaCha20Poly1305], ..Algorithms::default() };
+        let chacha = Algorithms {
+            cipher: vec![Cipher::ChaCha20Poly1305],
+            ..Algorithms::default()
+        };
         let strict = offer(Role::Client, &chacha);
         assert!(negotiate(Role::Server, &chacha, &strict, None).is_ok());
         let loose = encode_kexinit(Role::Client, &chacha, false, &mut SeededRandom::new(1));
         let error = negotiate(Role::Server, &chacha, &loose, None).unwrap_err();
-        assert_eq!(error.reason(), Some(crate::error::Reason::KeyExchangeFailed));
+        assert_eq!(
+            error.reason(),
+            Some(crate::error::Reason::KeyExchangeFailed)
+        );
     }
 
     #[test]
     fn a_wrong_guess_is_to_be_dropped() {
         let ours = Algorithms::default();
-        let other = Algorithms { kex: vec![Kex::Curve25519], ..Algorithms::default() };
+        let other = Algorithms {
+            kex: vec![Kex::Curve25519],
+            ..Algorithms::default()
+        };
         for (algorithms, wrong) in [(&ours, false), (&other, true)] {
             let mut payload = offer(Role::Client, algorithms);
             let flag = payload.len() - 5;
@@ -281,7 +347,9 @@ mod tests {
     fn every_cut_of_a_kexinit_is_malformed() {
         let whole = offer(Role::Client, &Algorithms::default());
         for length in 1..whole.len() {
-            assert!(negotiate(Role::Server, &Algorithms::default(), &whole[..length], None).is_err());
+            assert!(
+                negotiate(Role::Server, &Algorithms::default(), &whole[..length], None).is_err()
+            );
         }
         let longer = [whole.as_slice(), &[0]].concat();
         assert!(negotiate(Role::Server, &Algorithms::default(), &longer, None).is_err());

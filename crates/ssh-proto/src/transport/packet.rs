@@ -98,7 +98,10 @@ impl Inbound {
         }
         self.length = None;
         self.usage.check()?;
-        let packet = input.filled_mut().get_mut(..total).ok_or(Error::Bug("packet bounds"))?;
+        let packet = input
+            .filled_mut()
+            .get_mut(..total)
+            .ok_or(Error::Bug("packet bounds"))?;
         self.opener.open(self.next_sequence, packet)?;
         self.next_sequence = self.next_sequence.wrapping_add(1);
         self.usage.add(total);
@@ -106,7 +109,10 @@ impl Inbound {
         if padding < LEAST_PADDING || padding + 1 >= length {
             return Err(Error::Misbehaved("padding length out of range"));
         }
-        Ok(Some(Frame { payload: HEADER..4 + length - padding, total }))
+        Ok(Some(Frame {
+            payload: HEADER..4 + length - padding,
+            total,
+        }))
     }
 
     /// Reads packet_length, and refuses it before any memory is taken for it.
@@ -119,9 +125,15 @@ impl Inbound {
         if length < LEAST_PADDING + 2 || length > self.longest {
             return Err(Error::Misbehaved("packet length out of range"));
         }
-        let padded = if self.opener.length_is_padded() { length + 4 } else { length };
+        let padded = if self.opener.length_is_padded() {
+            length + 4
+        } else {
+            length
+        };
         if padded % self.opener.block_size() != 0 {
-            return Err(Error::Misbehaved("packet length is not a multiple of the block size"));
+            return Err(Error::Misbehaved(
+                "packet length is not a multiple of the block size",
+            ));
         }
         self.length = Some(length);
         Ok(Some(length))
@@ -166,7 +178,9 @@ impl Outbound {
         let length = parts.iter().map(|part| part.len()).sum();
         let mut rest = self.begin(output, length)?;
         for part in parts {
-            let (to, behind) = rest.split_at_mut_checked(part.len()).ok_or(Error::Bug("payload"))?;
+            let (to, behind) = rest
+                .split_at_mut_checked(part.len())
+                .ok_or(Error::Bug("payload"))?;
             to.copy_from_slice(part);
             rest = behind;
         }
@@ -211,17 +225,28 @@ impl Outbound {
     ) -> Result<(), Error> {
         self.usage.check()?;
         let block = self.sealer.block_size();
-        let unpadded = if self.sealer.length_is_padded() { 4 + 1 + payload } else { 1 + payload };
+        let unpadded = if self.sealer.length_is_padded() {
+            4 + 1 + payload
+        } else {
+            1 + payload
+        };
         let padding = (unpadded + LEAST_PADDING).next_multiple_of(block) - unpadded;
         let length = 1 + payload + padding;
         let total = 4 + length + self.sealer.tag_length();
-        let packet = output.spare(total).get_mut(..total).ok_or(Error::Bug("packet bounds"))?;
-        let (header, rest) = packet.split_at_mut_checked(HEADER).ok_or(Error::Bug("header"))?;
+        let packet = output
+            .spare(total)
+            .get_mut(..total)
+            .ok_or(Error::Bug("packet bounds"))?;
+        let (header, rest) = packet
+            .split_at_mut_checked(HEADER)
+            .ok_or(Error::Bug("header"))?;
         let (length_bytes, padding_byte) = header.split_at_mut(4);
         let length = u32::try_from(length).map_err(|_| Error::Bug("packet length"))?;
         length_bytes.copy_from_slice(&length.to_be_bytes());
         padding_byte.fill(u8::try_from(padding).map_err(|_| Error::Bug("padding"))?);
-        let pad = rest.get_mut(payload..payload + padding).ok_or(Error::Bug("padding bounds"))?;
+        let pad = rest
+            .get_mut(payload..payload + padding)
+            .ok_or(Error::Bug("padding bounds"))?;
         self.padding.fill(random, pad);
         self.sealer.seal(self.next_sequence, packet)?;
         output.add(total);
@@ -248,7 +273,10 @@ struct Padding {
 
 impl Default for Padding {
     fn default() -> Self {
-        Self { pool: [0; 256], used: 256 }
+        Self {
+            pool: [0; 256],
+            used: 256,
+        }
     }
 }
 
@@ -258,7 +286,10 @@ impl Padding {
             random.fill(&mut self.pool);
             self.used = 0;
         }
-        let from = self.pool.get(self.used..self.used + out.len()).unwrap_or_default();
+        let from = self
+            .pool
+            .get(self.used..self.used + out.len())
+            .unwrap_or_default();
         for (to, from) in out.iter_mut().zip(from) {
             *to = *from;
         }

@@ -56,7 +56,11 @@ pub fn verdict(role: Role, stage: Stage, peer_keying: bool, number: u8) -> Verdi
         (Stage::FirstKex { strict: true }, msg::IGNORE..=msg::DEBUG) => Cut,
         (_, msg::IGNORE..=msg::DEBUG) => Accept,
         _ if peer_keying => {
-            if in_kex { Accept } else { Cut }
+            if in_kex {
+                Accept
+            } else {
+                Cut
+            }
         }
         (Stage::FirstKex { .. }, msg::KEXINIT) => Accept,
         (Stage::FirstKex { .. }, _) => Cut,
@@ -72,7 +76,11 @@ pub fn verdict(role: Role, stage: Stage, peer_keying: bool, number: u8) -> Verdi
             | msg::USERAUTH_BANNER
             | msg::USERAUTH_PK_OK,
         ) => {
-            if role == Role::Client { Accept } else { Cut }
+            if role == Role::Client {
+                Accept
+            } else {
+                Cut
+            }
         }
         (Stage::Authentication, _) => Cut,
         (Stage::Open, msg::KEXINIT) => Accept,
@@ -82,7 +90,10 @@ pub fn verdict(role: Role, stage: Stage, peer_keying: bool, number: u8) -> Verdi
         (Stage::Open, msg::USERAUTH_REQUEST) if role == Role::Server => Ignore,
         (
             Stage::Open,
-            msg::USERAUTH_FAILURE | msg::USERAUTH_SUCCESS | msg::USERAUTH_BANNER | msg::USERAUTH_PK_OK,
+            msg::USERAUTH_FAILURE
+            | msg::USERAUTH_SUCCESS
+            | msg::USERAUTH_BANNER
+            | msg::USERAUTH_PK_OK,
         ) => Cut,
         (Stage::Open, msg::GLOBAL_REQUEST..=msg::REQUEST_FAILURE) => Accept,
         (Stage::Open, msg::CHANNEL_OPEN..=msg::CHANNEL_FAILURE) => Accept,
@@ -97,14 +108,19 @@ mod tests {
 
     /// All 256 numbers that a state does not cut, written out once more.
     fn survivors(role: Role, stage: Stage, keying: bool, wanted: Verdict) -> Vec<u8> {
-        (0..=255).filter(|number| verdict(role, stage, keying, *number) == wanted).collect()
+        (0..=255)
+            .filter(|number| verdict(role, stage, keying, *number) == wanted)
+            .collect()
     }
 
     #[test]
     fn first_kex_takes_kexinit_and_nothing_of_later_layers() {
         for role in [Role::Client, Role::Server] {
             let loose = Stage::FirstKex { strict: false };
-            assert_eq!(survivors(role, loose, false, Verdict::Accept), [1, 2, 3, 4, 20]);
+            assert_eq!(
+                survivors(role, loose, false, Verdict::Accept),
+                [1, 2, 3, 4, 20]
+            );
             let strict = Stage::FirstKex { strict: true };
             let kex: Vec<u8> = [1, 21].into_iter().chain(30..=49).collect();
             assert_eq!(survivors(role, strict, true, Verdict::Accept), kex);
@@ -114,26 +130,47 @@ mod tests {
     #[test]
     fn before_authentication_only_the_messages_of_that_layer() {
         let stage = Stage::Authentication;
-        assert_eq!(survivors(Role::Server, stage, false, Verdict::Accept), [1, 2, 3, 4, 5, 7, 50]);
+        assert_eq!(
+            survivors(Role::Server, stage, false, Verdict::Accept),
+            [1, 2, 3, 4, 5, 7, 50]
+        );
         assert_eq!(
             survivors(Role::Client, stage, false, Verdict::Accept),
             [1, 2, 3, 4, 6, 7, 51, 52, 53, 60]
         );
-        assert_eq!(survivors(Role::Server, stage, false, Verdict::Unimplemented), []);
+        assert_eq!(
+            survivors(Role::Server, stage, false, Verdict::Unimplemented),
+            []
+        );
         assert_eq!(survivors(Role::Server, stage, false, Verdict::Ignore), []);
     }
 
     #[test]
     fn afterwards_the_connection_protocol_is_open() {
-        let open: Vec<u8> =
-            [1, 2, 3, 4, 20, 80, 81, 82].into_iter().chain(90..=100).chain([192, 193]).collect();
+        let open: Vec<u8> = [1, 2, 3, 4, 20, 80, 81, 82]
+            .into_iter()
+            .chain(90..=100)
+            .chain([192, 193])
+            .collect();
         for role in [Role::Client, Role::Server] {
             assert_eq!(survivors(role, Stage::Open, false, Verdict::Accept), open);
         }
-        assert_eq!(survivors(Role::Server, Stage::Open, false, Verdict::Ignore), [50]);
-        assert_eq!(survivors(Role::Client, Stage::Open, false, Verdict::Ignore), []);
-        assert_eq!(verdict(Role::Server, Stage::Open, false, msg::USERAUTH_SUCCESS), Verdict::Cut);
-        assert_eq!(verdict(Role::Client, Stage::Open, false, 200), Verdict::Unimplemented);
+        assert_eq!(
+            survivors(Role::Server, Stage::Open, false, Verdict::Ignore),
+            [50]
+        );
+        assert_eq!(
+            survivors(Role::Client, Stage::Open, false, Verdict::Ignore),
+            []
+        );
+        assert_eq!(
+            verdict(Role::Server, Stage::Open, false, msg::USERAUTH_SUCCESS),
+            Verdict::Cut
+        );
+        assert_eq!(
+            verdict(Role::Client, Stage::Open, false, 200),
+            Verdict::Unimplemented
+        );
     }
 
     #[test]
@@ -141,7 +178,10 @@ mod tests {
         let kex: Vec<u8> = [1, 2, 3, 4, 21].into_iter().chain(30..=49).collect();
         for role in [Role::Client, Role::Server] {
             assert_eq!(survivors(role, Stage::Open, true, Verdict::Accept), kex);
-            assert_eq!(survivors(role, Stage::Open, true, Verdict::Unimplemented), []);
+            assert_eq!(
+                survivors(role, Stage::Open, true, Verdict::Unimplemented),
+                []
+            );
         }
     }
 }
