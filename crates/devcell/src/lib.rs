@@ -2,6 +2,7 @@
 //! real protocols, and a rig that starts the real `ssh-proxy` and `diego-sshd` against them.
 //!
 //! - [`bbs`]: the BBS, with faults at the push of a button.
+//! - [`rig`]: finds, starts and ends the real programs; its [`rig::Cell`] is what tests use.
 //! - [`certs`], [`keys`]: throw-away certificates and SSH keys.
 //!
 //! Code here shares nothing with the programs under test, on purpose: an encoding used on both
@@ -10,3 +11,6 @@
 pub mod bbs;
 pub mod certs;
 pub mod keys;
+pub mod rig;
+
+pub use rig::{Cell, CellOptions};
