@@ -57,9 +57,7 @@ struct Daemon {
 impl Cell {
     /// Starts everything and returns when all of it serves.
     pub async fn start(options: CellOptions) -> Result<Self, RigError> {
-        if let Some(port) = options.proxy_port {
-            ensure_free(port)?;
-        }
+        options.check_port()?;
         let binaries = match &options.binaries {
             Some(binaries) => binaries.clone(),
             None => Binaries::find()?,
@@ -214,6 +212,13 @@ impl Cell {
     fn programs(&self) -> impl Iterator<Item = &Process> {
         let daemons = self.daemons.iter().map(|daemon| &daemon.process);
         std::iter::once(&self.proxy).chain(daemons)
+    }
+}
+
+impl CellOptions {
+    /// Whether the port asked for can be had; better known early than from a program's log.
+    pub fn check_port(&self) -> Result<(), RigError> {
+        self.proxy_port.map_or(Ok(()), ensure_free)
     }
 }
 
@@ -405,7 +410,6 @@ fn free_port() -> Result<u16, RigError> {
     Ok(listener.local_addr().map_err(RigError::NoPort)?.port())
 }
 
-/// Finds out early, and with a better message than a program's log, that a port is not free.
 fn ensure_free(port: u16) -> Result<(), RigError> {
     match TcpListener::bind(local(port)) {
         Ok(_) => Ok(()),
