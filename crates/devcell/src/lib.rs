@@ -1,1 +1,16 @@
-//! devcell
+//! A local Cloud Foundry for trying and testing: doubles of the platform's servers that speak the
+//! real protocols, and a rig that starts the real `ssh-proxy` and `diego-sshd` against them.
+//!
+//! - [`bbs`]: the BBS, with faults at the push of a button.
+//! - [`rig`]: finds, starts and ends the real programs; its [`rig::Cell`] is what tests use.
+//! - [`certs`], [`keys`]: throw-away certificates and SSH keys.
+//!
+//! Code here shares nothing with the programs under test, on purpose: an encoding used on both
+//! sides could be wrong on both sides.
+
+pub mod bbs;
+pub mod certs;
+pub mod keys;
+pub mod rig;
+
+pub use rig::{Cell, CellOptions};

@@ -1,0 +1,454 @@
+//! Owns the cell as a whole: one app with its instances, the proxy before them and the platform
+//! doubles around them, in one private directory that disappears with it.
+
+use std::fs::Permissions;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::task::Poll;
+
+use serde::Serialize;
+use tempfile::TempDir;
+
+use super::config::{self, App, CONTAINER_PORT, CellOptions, ProxyPlace};
+use super::process::{Launch, Process, Ready};
+use super::{Binaries, RigError};
+use crate::bbs::Bbs;
+use crate::bbs::messages::{ActualLrp, DesiredLrp, NetInfo};
+use crate::certs::{Authority, Request};
+use crate::keys::{SshKey, random_guid, random_hex};
+
+/// How often a program is started anew because someone else took the port picked for it.
+const PORT_ATTEMPTS: usize = 5;
+
+/// What to type to reach one instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Login {
+    /// The SSH user name, `diego:<process guid>/<index>`.
+    pub user: String,
+    /// The password.
+    pub password: String,
+}
+
+/// A running cell. Dropping it kills and reaps every program and removes its directory.
+#[derive(Debug)]
+pub struct Cell {
+    // Fields drop in this order: programs first, the directory they use last.
+    proxy: Process,
+    daemons: Vec<Daemon>,
+    bbs: Bbs,
+    proxy_address: SocketAddr,
+    health_address: SocketAddr,
+    host_key: SshKey,
+    app: App,
+    logins: Vec<Login>,
+    authority: Authority,
+    dir: TempDir,
+}
+
+#[derive(Debug)]
+struct Daemon {
+    process: Process,
+    address: SocketAddr,
+}
+
+impl Cell {
+    /// Starts everything and returns when all of it serves.
+    pub async fn start(options: CellOptions) -> Result<Self, RigError> {
+        options.check_port()?;
+        let binaries = match &options.binaries {
+            Some(binaries) => binaries.clone(),
+            None => Binaries::find()?,
+        };
+        let dir = private_dir()?;
+        let app = new_app(&options)?;
+        let host_key = SshKey::generate(options.proxy_key)?;
+        let password = random_hex(16)?;
+
+        let authority = Authority::new("devcell CA")?;
+        let bbs = start_bbs(&authority, dir.path()).await?;
+        let daemons = start_app(&app, &binaries, &bbs, dir.path(), &host_key, &options).await?;
+        let place = Place {
+            binaries: &binaries,
+            dir: dir.path(),
+            host_key: &host_key,
+            password: &password,
+            bbs_url: &bbs.url(),
+        };
+        let (proxy, proxy_address, health_address) = start_proxy(&place, &options).await?;
+        write_known_hosts(dir.path(), proxy_address, &host_key)?;
+        let logins = (0..options.instances).map(|index| Login {
+            user: format!("diego:{}/{index}", app.process_guid),
+            password: password.clone(),
+        });
+        Ok(Self {
+            logins: logins.collect(),
+            proxy,
+            daemons,
+            bbs,
+            proxy_address,
+            health_address,
+            host_key,
+            app,
+            authority,
+            dir,
+        })
+    }
+
+    /// Where clients connect to.
+    pub fn proxy_address(&self) -> SocketAddr {
+        self.proxy_address
+    }
+
+    /// Where the proxy answers health checks.
+    pub fn health_address(&self) -> SocketAddr {
+        self.health_address
+    }
+
+    /// The guid of the app's one process.
+    pub fn process_guid(&self) -> &str {
+        &self.app.process_guid
+    }
+
+    /// The guid of the app, which is also the source of its logs.
+    pub fn app_guid(&self) -> &str {
+        &self.app.guid
+    }
+
+    /// User names and passwords by instance index.
+    pub fn logins(&self) -> &[Login] {
+        &self.logins
+    }
+
+    /// The proxy's host key.
+    pub fn host_key(&self) -> &SshKey {
+        &self.host_key
+    }
+
+    /// The proxy's host key fingerprint as OpenSSH prints it, `SHA256:` included.
+    pub fn host_key_sha256(&self) -> String {
+        format!("SHA256:{}", self.host_key.fingerprint_sha256())
+    }
+
+    /// The key that all instances use as host key and accept as login key.
+    pub fn instance_key(&self) -> &SshKey {
+        &self.app.key
+    }
+
+    /// A `known_hosts` file that has the proxy's host key and nothing else.
+    pub fn known_hosts(&self) -> PathBuf {
+        self.dir.path().join(KNOWN_HOSTS)
+    }
+
+    /// The cell's private directory, for a test's own files.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The proxy's configuration file; it is read again at [`Process::restart`].
+    pub fn proxy_config(&self) -> PathBuf {
+        self.dir.path().join(PROXY_CONFIG)
+    }
+
+    /// The authority behind all certificates.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// The BBS double.
+    pub fn bbs(&self) -> &Bbs {
+        &self.bbs
+    }
+
+    /// The proxy.
+    pub fn proxy(&self) -> &Process {
+        &self.proxy
+    }
+
+    /// The daemon of one instance.
+    pub fn daemon(&self, index: usize) -> Option<&Process> {
+        self.daemons.get(index).map(|daemon| &daemon.process)
+    }
+
+    /// Where the daemon of one instance listens, for clients that go around the proxy.
+    pub fn daemon_address(&self, index: usize) -> Option<SocketAddr> {
+        self.daemons.get(index).map(|daemon| daemon.address)
+    }
+
+    /// Waits until some program ends that nobody asked to, and says which and how.
+    pub async fn program_ended(&self) -> RigError {
+        let mut waits: Vec<_> = self
+            .programs()
+            .map(|program| Box::pin(async move { (program, program.exited().await) }))
+            .collect();
+        let (program, status) = poll_fn(|context| {
+            for wait in &mut waits {
+                if let Poll::Ready(done) = wait.as_mut().poll(context) {
+                    return Poll::Ready(done);
+                }
+            }
+            Poll::Pending
+        })
+        .await;
+        RigError::Ended {
+            name: program.name().to_owned(),
+            status: status.unwrap_or_default(),
+            last_line: program.last_log_line(),
+            port_taken: false,
+        }
+    }
+
+    /// Ends everything in good order: clients are told, the directory is removed.
+    pub async fn stop(self) {
+        self.proxy.stop().await;
+        for daemon in &self.daemons {
+            daemon.process.stop().await;
+        }
+        self.bbs.stop().await;
+    }
+
+    fn programs(&self) -> impl Iterator<Item = &Process> {
+        let daemons = self.daemons.iter().map(|daemon| &daemon.process);
+        std::iter::once(&self.proxy).chain(daemons)
+    }
+}
+
+impl CellOptions {
+    /// Whether the port asked for can be had; better known early than from a program's log.
+    pub fn check_port(&self) -> Result<(), RigError> {
+        self.proxy_port.map_or(Ok(()), ensure_free)
+    }
+}
+
+const KNOWN_HOSTS: &str = "known_hosts";
+const PROXY_CONFIG: &str = "ssh-proxy.json";
+
+fn private_dir() -> Result<TempDir, RigError> {
+    tempfile::Builder::new()
+        .prefix("devcell-")
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir()
+        .map_err(|error| RigError::File {
+            what: "a temporary directory".to_owned(),
+            error,
+        })
+}
+
+/// Writes a file that only we may read: most of them hold keys.
+fn write(path: &Path, text: &str) -> Result<(), RigError> {
+    let result = std::fs::write(path, text)
+        .and_then(|()| std::fs::set_permissions(path, Permissions::from_mode(0o600)));
+    result.map_err(|error| file_error(path, error))
+}
+
+fn file_error(path: &Path, error: io::Error) -> RigError {
+    RigError::File {
+        what: path.display().to_string(),
+        error,
+    }
+}
+
+fn write_known_hosts(dir: &Path, proxy: SocketAddr, key: &SshKey) -> Result<(), RigError> {
+    let (port, key) = (proxy.port(), key.authorized_line());
+    let text = format!("[127.0.0.1]:{port},[localhost]:{port} {key}\n");
+    write(&dir.join(KNOWN_HOSTS), &text)
+}
+
+/// An app as Cloud Controller names it: the process guid is the guids of process and version.
+fn new_app(options: &CellOptions) -> Result<App, RigError> {
+    let guid = random_guid()?;
+    Ok(App {
+        process_guid: format!("{guid}-{}", random_guid()?),
+        guid,
+        key: SshKey::generate(options.instance_key)?,
+    })
+}
+
+/// Starts the BBS and leaves what its client needs in `dir`.
+async fn start_bbs(authority: &Authority, dir: &Path) -> Result<Bbs, RigError> {
+    let names = ["localhost", "bbs.service.cf.internal"];
+    let server = authority.issue(&Request::server(&names))?;
+    let client = authority.issue(&Request::client("ssh-proxy.service.cf.internal"))?;
+    let texts = [
+        authority.certificate_pem(),
+        client.certificate_pem().to_owned(),
+        client.key_pem(),
+    ];
+    for (name, text) in config::BBS_FILES.iter().zip(texts) {
+        write(&dir.join(name), &text)?;
+    }
+    Ok(Bbs::start(&server, authority).await?)
+}
+
+/// Starts the daemons of all instances and tells the BBS about them.
+async fn start_app(
+    app: &App,
+    binaries: &Binaries,
+    bbs: &Bbs,
+    dir: &Path,
+    other_key: &SshKey,
+    options: &CellOptions,
+) -> Result<Vec<Daemon>, RigError> {
+    let route = config::route(app, other_key, options);
+    let mut desired = DesiredLrp::with_ssh_route(&app.process_guid, &app.guid, &route);
+    desired.instances = i32::try_from(options.instances).unwrap_or(i32::MAX);
+    bbs.update(|state| state.desired.push(desired));
+
+    let mut daemons = Vec::new();
+    for index in 0..options.instances {
+        let guid = random_guid()?;
+        let home = dir.join(format!("instance-{index}"));
+        let tmp = home.join("tmp");
+        std::fs::create_dir_all(&tmp).map_err(|error| file_error(&tmp, error))?;
+        let env = config::daemon_env(index, &guid, app, &home, options);
+        let daemon = start_daemon(|address| Launch {
+            name: format!("{} of instance {index}", Binaries::DIEGO_SSHD),
+            program: binaries.diego_sshd.clone(),
+            args: config::daemon_args(address, app, options),
+            env: env.clone(),
+            dir: home.clone(),
+            ready: ready(options.daemon_log_level, "sshd.started", address),
+        });
+        let daemon = daemon.await?;
+        let row_index = i32::try_from(index).unwrap_or(i32::MAX);
+        let row = ActualLrp::running(&app.process_guid, row_index, &guid)
+            .at(NetInfo::plain(CONTAINER_PORT, daemon.address.port()));
+        bbs.update(|state| state.actual.push(row));
+        daemons.push(daemon);
+    }
+    Ok(daemons)
+}
+
+async fn start_daemon(launch: impl Fn(SocketAddr) -> Launch) -> Result<Daemon, RigError> {
+    let mut attempt = 1;
+    loop {
+        let address = local(free_port()?);
+        match Process::start(launch(address)).await {
+            Ok(process) => return Ok(Daemon { process, address }),
+            Err(error) if attempt < PORT_ATTEMPTS && is_port_taken(&error) => attempt += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What starting the proxy needs beside the options.
+struct Place<'a> {
+    binaries: &'a Binaries,
+    dir: &'a Path,
+    host_key: &'a SshKey,
+    password: &'a str,
+    bbs_url: &'a str,
+}
+
+async fn start_proxy(
+    place: &Place<'_>,
+    options: &CellOptions,
+) -> Result<(Process, SocketAddr, SocketAddr), RigError> {
+    let mut attempt = 1;
+    loop {
+        let address = local(match options.proxy_port {
+            Some(port) => port,
+            None => free_port()?,
+        });
+        let health_address = local(free_port()?);
+        let launch = proxy_launch(place, address, health_address, options)?;
+        match Process::start(launch).await {
+            Ok(process) => return Ok((process, address, health_address)),
+            Err(error) if attempt < PORT_ATTEMPTS && is_port_taken(&error) => attempt += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn proxy_launch(
+    place: &Place<'_>,
+    address: SocketAddr,
+    health_address: SocketAddr,
+    options: &CellOptions,
+) -> Result<Launch, RigError> {
+    let config = config::proxy(
+        &ProxyPlace {
+            address,
+            health_address,
+            bbs_url: place.bbs_url,
+            dir: place.dir,
+            host_key: place.host_key,
+            password: place.password,
+        },
+        options,
+    );
+    let path = place.dir.join(PROXY_CONFIG);
+    write(&path, &format!("{config:#}\n"))?;
+    Ok(Launch {
+        name: Binaries::SSH_PROXY.to_owned(),
+        program: place.binaries.ssh_proxy.clone(),
+        args: vec![format!("-config={}", path.display()).into()],
+        env: config::proxy_env(),
+        dir: place.dir.to_owned(),
+        ready: ready(options.proxy_log_level, "ssh-proxy.started", address),
+    })
+}
+
+fn ready(level: super::LogLevel, line: &'static str, address: SocketAddr) -> Ready {
+    if level.tells_start() {
+        Ready::Line(line)
+    } else {
+        Ready::Port(address)
+    }
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
+/// Picks a port that is free now. The programs do not print which port they got for `:0`, so one
+/// has to be named, and until they bind it anybody may take it: hence [`PORT_ATTEMPTS`].
+fn free_port() -> Result<u16, RigError> {
+    let listener = TcpListener::bind(local(0)).map_err(RigError::NoPort)?;
+    Ok(listener.local_addr().map_err(RigError::NoPort)?.port())
+}
+
+fn ensure_free(port: u16) -> Result<(), RigError> {
+    match TcpListener::bind(local(port)) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(RigError::PortTaken { port }),
+        Err(error) => Err(RigError::NoPort(error)),
+    }
+}
+
+fn is_port_taken(error: &RigError) -> bool {
+    matches!(
+        error,
+        RigError::Ended {
+            port_taken: true,
+            ..
+        }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_named() {
+        let listener = TcpListener::bind(local(0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let text = ensure_free(port).unwrap_err().to_string();
+        assert!(text.starts_with(&format!("port {port} on 127.0.0.1 is already taken")));
+        drop(listener);
+        ensure_free(port).unwrap();
+    }
+
+    #[test]
+    fn known_hosts_has_the_port_in_brackets() {
+        let dir = private_dir().unwrap();
+        let key = SshKey::generate(crate::keys::KeyKind::Ed25519).unwrap();
+        write_known_hosts(dir.path(), local(2222), &key).unwrap();
+        let text = std::fs::read_to_string(dir.path().join(KNOWN_HOSTS)).unwrap();
+        let names = "[127.0.0.1]:2222,[localhost]:2222 ssh-ed25519 ";
+        assert!(text.starts_with(names), "{text}");
+    }
+}
