@@ -6,6 +6,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fmt::{self, Write as _};
+use std::io;
 use std::process::ExitCode;
 
 use sshd::config::{self, Config, LogConfig, UnknownLogLevel};
@@ -37,6 +38,8 @@ fn main() -> ExitCode {
 enum Failure {
     /// The command line, and the program's name for the usage text.
     Usage(Stop, String),
+    /// The keys could not be hidden.
+    Exposed(io::Error),
     /// The log level, with which the reference panics.
     LogLevel(UnknownLogLevel),
     /// The log has said it.
@@ -51,6 +54,10 @@ impl Failure {
             Self::Usage(stop, program) => {
                 eprint!("{stop}{}", flags::usage(&program, config::FLAGS));
                 ExitCode::from(stop.exit_code())
+            }
+            Self::Exposed(error) => {
+                eprintln!("cannot hide the keys: {error}");
+                ExitCode::FAILURE
             }
             Self::LogLevel(error) => {
                 eprintln!("panic: {error}");
@@ -72,7 +79,7 @@ fn start() -> Result<(), Failure> {
     let flags = flags::parse(config::FLAGS, words.collect())
         .map_err(|stop| Failure::Usage(stop, name.into_owned()))?;
     // Before the first thread, and before anything that could take time.
-    let concealed = secret::conceal(&program, &flags).map_err(|e| Failure::Run(e.to_string()))?;
+    let concealed = secret::conceal(&program, &flags).map_err(Failure::Exposed)?;
     let config = Config::new(&flags, concealed.keys).map_err(Failure::LogLevel)?;
     drop(flags);
     init_logging(&config.log);
@@ -106,7 +113,7 @@ fn check_keys(config: &Config) -> Result<(), Failure> {
 
 /// Listens and serves until a signal asks to stop.
 async fn run(config: Config, _environment: DaemonEnvironment) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::Run(error.to_string());
+    let failed = |error: io::Error| Failure::Run(error.to_string());
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     for number in HARMLESS {

@@ -24,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::sys;
 
-/// Where the multiplexer is if `/dev/ptmx` is missing.
+/// Where the multiplexer is too, if `/dev/ptmx` is missing or stale.
 const OTHER_PTMX: &str = "/dev/pts/ptmx";
 
 /// RFC 4254 section 8: opcodes from here on have arguments of unknown form, so parsing stops.
@@ -207,14 +207,9 @@ impl AsyncWrite for Writer {
 
 fn open_master() -> io::Result<OwnedFd> {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let master = match pty::openpt(flags) {
-        Ok(master) => master,
-        Err(Errno::NOENT) => {
-            let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-            fs::open(OTHER_PTMX, flags, Mode::empty())?
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let other_flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let master = pty::openpt(flags)
+        .or_else(|error| fs::open(OTHER_PTMX, other_flags, Mode::empty()).map_err(|_| error))?;
     pty::unlockpt(&master)?;
     Ok(master)
 }

@@ -126,8 +126,9 @@ fn execute_again(program: &OsStr, flags: &Parsed, keys: &Keys) {
             None => command.env_remove(name),
         };
     }
-    let error = command.exec();
-    tracing::debug!(%error, "cannot-execute-again");
+    // There is no log yet to tell the error to, and nothing that it would change.
+    _ = command.exec();
+    startup::ignore_broken_pipes();
 }
 
 fn non_empty(text: String) -> Option<Secret<String>> {

@@ -172,6 +172,9 @@ fn without_proc_keys_are_hidden_all_the_same() {
     let daemon = Daemon::start(&mut command);
     daemon.assert_no_keys();
     assert_eq!(daemon.command_line()[..2], [BINARY, "-address=127.0.0.1:0"]);
+    // The attempt has left no traces, such as a SIGPIPE that kills.
+    daemon.signal(Signal::PIPE);
+    assert_eq!(daemon.stop().0, Some(0));
 }
 
 #[test]

@@ -270,18 +270,26 @@ async fn without_a_terminal_the_group_is_the_daemons() {
     assert_eq!(group(&text), group(&own));
 }
 
-#[tokio::test]
-async fn a_hang_up_reaches_the_shell_and_the_foreground() {
-    // With job control, the foreground is a group of its own.
-    let mut spawned = start_on_terminal("set -m; sh -c 'echo ready; exec cat'; exit 3", &[]);
+/// Starts a shell with job control, by which the foreground is a group of its own, and hangs it up.
+async fn hang_up_job(prepare: &str) -> ExitOutcome {
+    let command = format!("set -m; {prepare} sh -c 'echo ready; exec cat'; exit 3");
+    let mut spawned = start_on_terminal(&command, &[]);
     let mut lines = BufReader::new(&mut spawned.stdout).lines();
     assert_eq!(lines.next_line().await.unwrap().unwrap(), "ready");
     spawned.child.hang_up();
     drop(lines);
-    assert_eq!(spawned.child.wait().await, killed_by("HUP"));
-    // Only with the foreground gone too is this the end by itself.
-    let mut rest = String::new();
-    spawned.stdout.read_to_string(&mut rest).await.unwrap();
+    spawned.child.wait().await
+}
+
+#[tokio::test]
+async fn a_hang_up_reaches_the_shell() {
+    assert_eq!(hang_up_job("").await, killed_by("HUP"));
+}
+
+#[tokio::test]
+async fn a_hang_up_reaches_the_foreground() {
+    // The shell goes on when its job has ended, which nothing but the hang-up could do.
+    assert_eq!(hang_up_job("trap : HUP;").await, ExitOutcome::Code(3));
 }
 
 #[tokio::test]

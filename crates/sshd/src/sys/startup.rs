@@ -92,6 +92,13 @@ pub(crate) fn refuse_dumps() {
     _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
+/// Ignores SIGPIPE, as Rust programs do from the start, after std has undone that for an `execve`
+/// that failed.
+pub(crate) fn ignore_broken_pipes() {
+    // SAFETY: ignoring a signal runs no code.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
 /// Fails if this process has more than one thread.
 fn require_single_thread() -> io::Result<()> {
     // This changes nothing and is invalid for a process with threads (unshare(2)).
