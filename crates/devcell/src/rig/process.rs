@@ -29,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a program may take to end on SIGTERM before it is killed.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// In the error text of EADDRINUSE: Go writes it small, Rust with a capital letter.
+const PORT_TAKEN: &str = "ddress already in use";
+
 /// How to start a program.
 #[derive(Clone, Debug)]
 pub(super) struct Launch {
@@ -248,7 +251,7 @@ impl Process {
                 name: self.launch.name.clone(),
                 status,
                 last_line: self.output.last_line(),
-                port_taken: self.output.contains_since(mark, "address already in use"),
+                port_taken: self.output.contains_since(mark, PORT_TAKEN),
             },
             Ok(None) | Err(_) => self.silent("(a line that says it is ready)"),
         }
@@ -318,9 +321,14 @@ mod tests {
         }
     }
 
+    /// Whether the process exists and is no zombie.
     fn alive(pid: u32) -> bool {
-        // A zombie counts as dead: its command line is empty.
-        std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| !line.is_empty())
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // The state follows the name, which stands in parentheses.
+        let state = stat
+            .rsplit_once(") ")
+            .map(|(_, rest)| rest.starts_with('Z'));
+        state == Some(false)
     }
 
     #[tokio::test]
