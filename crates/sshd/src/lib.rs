@@ -7,6 +7,8 @@
 //! | [`config`], [`flags`]         | the command line, parsed once                          |
 //! | [`secret`]                    | keys out of argv and environ before anybody can look   |
 //! | [`listen`]                    | the listening socket                                   |
+//! | [`server`]                    | connections: who gets in, and their channels           |
+//! | [`session`]                   | one session: requests, process, end                    |
 //! | [`process`]                   | a session's shell, its streams and its end             |
 //! | [`pty`]                       | pseudo terminals                                       |
 //! | [`environment`]               | a session's environment variables                      |
@@ -22,4 +24,6 @@ pub mod listen;
 pub mod process;
 pub mod pty;
 pub mod secret;
+pub mod server;
+pub mod session;
 mod sys;

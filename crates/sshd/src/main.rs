@@ -5,15 +5,23 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fmt::{self, Write as _};
 use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use sshd::config::{self, Config, LogConfig, UnknownLogLevel};
+use lager::Redaction;
+use ssh_proto::algorithm::{Algorithms, Lists};
+use ssh_proto::crypto::random::SystemRandom;
+use ssh_proto::key::{PrivateKey, PublicKey, parse_authorized_keys};
+use ssh_proto::transport;
+use sshd::config::{
+    self, AllowedAlgorithms, Config, LogConfig, LogLevel, TimeFormat, UnknownLogLevel,
+};
 use sshd::environment::DaemonEnvironment;
 use sshd::flags::{self, Stop};
 use sshd::listen::{self, ListenError};
 use sshd::secret;
+use sshd::server::Server;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Signals that would end the process but do nothing to a Go program.
@@ -82,8 +90,8 @@ fn start() -> Result<(), Failure> {
     let concealed = secret::conceal(&program, &flags).map_err(Failure::Exposed)?;
     let config = Config::new(&flags, concealed.keys).map_err(Failure::LogLevel)?;
     drop(flags);
-    init_logging(&config.log);
-    check_keys(&config)?;
+    init_logging(&config.log)?;
+    let keys = parse_keys(&config)?;
     if let Some(address) = &config.debug_address {
         tracing::warn!(address, "debug-server-not-supported");
     }
@@ -92,43 +100,101 @@ fn start() -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::Run(error.to_string()))?
-        .block_on(run(config, concealed.environment))
+        .block_on(run(config, keys, concealed.environment))
 }
 
-/// Reports what is wrong with the keys, as the reference does: each by its name, then all together.
-fn check_keys(config: &Config) -> Result<(), Failure> {
-    // TODO(keys): parse both with ssh_proto::key, and log `failed-to-parse-host-key`,
-    // `failed-to-acquire-host-key`; hand the parsed keys to the server.
+/// The keys, parsed.
+struct ParsedKeys {
+    host: PrivateKey,
+    authorized: Option<PublicKey>,
+}
+
+/// Parses the keys. What is wrong is reported as the reference does: each by its name, then together.
+fn parse_keys(config: &Config) -> Result<ParsedKeys, Failure> {
     let mut problems = Vec::new();
-    if config.keys.authorized.is_none() && !config.allow_unauthenticated_clients {
-        tracing::error!("authorized-key-required");
-        problems.push("Public user key is required");
+    let host = match &config.keys.host {
+        None => Some(PrivateKey::generate_ed25519(&mut SystemRandom)),
+        Some(pem) => match PrivateKey::from_pem(pem.expose()) {
+            Ok(key) => Some(key),
+            Err(error) => {
+                tracing::error!(%error, "failed-to-parse-host-key");
+                tracing::error!(%error, "failed-to-acquire-host-key");
+                problems.push(error.to_string());
+                None
+            }
+        },
+    };
+    let authorized = match &config.keys.authorized {
+        None if config.allow_unauthenticated_clients => None,
+        None => {
+            tracing::error!("authorized-key-required");
+            problems.push("Public user key is required".to_owned());
+            None
+        }
+        Some(line) => match parse_authorized_keys(line.expose().as_bytes()) {
+            Ok(key) => Some(key),
+            Err(error) => {
+                problems.push(error.to_string());
+                None
+            }
+        },
+    };
+    match host {
+        Some(host) if problems.is_empty() => Ok(ParsedKeys { host, authorized }),
+        _ => {
+            tracing::error!(error = problems.join(", "), "configure-failed");
+            Err(Failure::Configuration)
+        }
     }
-    if problems.is_empty() {
-        return Ok(());
+}
+
+/// The transport's configuration; names of algorithms that are not used are worth a warning.
+fn transport(allowed: &AllowedAlgorithms, host_key: PrivateKey) -> transport::Config {
+    let (algorithms, dropped) = Algorithms::from_lists(Lists {
+        kex: &allowed.key_exchanges.join(","),
+        host_key: &allowed.host_key_algorithms.join(","),
+        cipher: &allowed.ciphers.join(","),
+        mac: &allowed.macs.join(","),
+    });
+    for name in dropped {
+        tracing::warn!(
+            algorithm = name.name,
+            known = name.known,
+            "algorithm-not-used"
+        );
     }
-    tracing::error!(error = problems.join(", "), "configure-failed");
-    Err(Failure::Configuration)
+    transport::Config::server("SSH-2.0-diego-sshd", algorithms, vec![host_key])
 }
 
 /// Listens and serves until a signal asks to stop.
-async fn run(config: Config, _environment: DaemonEnvironment) -> Result<(), Failure> {
-    let failed = |error: io::Error| Failure::Run(error.to_string());
+async fn run(
+    config: Config,
+    keys: ParsedKeys,
+    environment: DaemonEnvironment,
+) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::Run(error.to_string());
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     for number in HARMLESS {
         // The handler stays though the stream is dropped.
-        drop(signal(SignalKind::from_raw(number)).map_err(failed)?);
+        let _ = signal(SignalKind::from_raw(number)).map_err(failed)?;
     }
+    let server = Server {
+        transport: Arc::new(transport(&config.allowed, keys.host)),
+        authorized_key: keys.authorized,
+        allow_unauthenticated_clients: config.allow_unauthenticated_clients,
+        environment: Arc::new(environment),
+        inherit_daemon_env: config.inherit_daemon_env,
+    };
     let listener = listen::bind(&config.address).map_err(cannot_listen)?;
     tracing::info!("started");
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        // TODO(server): server::serve(listener, ..) in place of waiting.
-        () = std::future::pending() => {}
-    }
-    drop(listener);
+    let stop = async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    server.serve(listener, stop).await;
     tracing::info!("exited");
     Ok(())
 }
@@ -139,50 +205,30 @@ fn cannot_listen(error: ListenError) -> Failure {
     Failure::Run(text)
 }
 
-/// Stands in for `lager::init`, which takes level, time format and patterns.
-fn init_logging(_: &LogConfig) {
-    _ = tracing::subscriber::set_global_default(PlainLog);
-}
-
-/// Writes each event as a line, with as much of lager's form as the start-up tests look at.
-struct PlainLog;
-
-impl tracing::Subscriber for PlainLog {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        *metadata.level() <= tracing::Level::INFO
-    }
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut line = Line::default();
-        event.record(&mut line);
-        println!(
-            "{{\"source\":\"sshd\",\"message\":\"sshd.{}\",\"data\":{{{}}}}}",
-            line.message, line.data
-        );
-    }
-
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
-}
-
-#[derive(Default)]
-struct Line {
-    message: String,
-    data: String,
-}
-
-impl tracing::field::Visit for Line {
-    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn fmt::Debug) {
-        // Writing to a `String` cannot fail.
-        _ = match field.name() {
-            "message" => write!(self.message, "{value:?}"),
-            name => write!(self.data, "\"{name}\":{value:?}"),
-        };
-    }
+/// Logs to standard output as the flags say.
+fn init_logging(config: &LogConfig) -> Result<(), Failure> {
+    let redaction = config
+        .redact
+        .as_ref()
+        .map(|redact| Redaction::new(&redact.patterns));
+    let redaction = redaction
+        .transpose()
+        .map_err(|error| Failure::Run(error.to_string()))?;
+    let log = lager::Config {
+        level: match config.level {
+            LogLevel::Debug => lager::Level::Debug,
+            LogLevel::Info => lager::Level::Info,
+            LogLevel::Error => lager::Level::Error,
+            LogLevel::Fatal => lager::Level::Fatal,
+        },
+        time_format: match config.time_format {
+            TimeFormat::UnixEpoch => lager::TimeFormat::UnixEpoch,
+            TimeFormat::Rfc3339 => lager::TimeFormat::Rfc3339,
+        },
+        redaction,
+        crates: &["diego_sshd", "sshd"],
+        ..lager::Config::new("sshd")
+    };
+    lager::init(log, std::io::stdout()).map_err(|error| Failure::Run(error.to_string()))?;
+    Ok(())
 }

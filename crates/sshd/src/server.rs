@@ -145,7 +145,11 @@ struct Connection<S> {
 
 impl<S: Socket> Connection<S> {
     fn new(server: Arc<Server>, session: Session<S>) -> Self {
-        Self { server, session, channels: BTreeMap::new() }
+        Self {
+            server,
+            session,
+            channels: BTreeMap::new(),
+        }
     }
 
     /// Serves the connection until it is over.
@@ -185,7 +189,12 @@ impl<S: Socket> Connection<S> {
     fn handle(&mut self, message: Message) {
         match message {
             Message::ChannelOpen { channel, kind, .. } => self.open(channel, &kind),
-            Message::Request { channel, request, payload, .. } => {
+            Message::Request {
+                channel,
+                request,
+                payload,
+                ..
+            } => {
                 self.request(channel, &request, &payload);
             }
             Message::GlobalRequest { want_reply, .. } => {
@@ -218,9 +227,12 @@ impl<S: Socket> Connection<S> {
             connection.refuse(channel, OpenFailure::ResourceShortage, text);
         } else {
             connection.accept(channel, Limits::WINDOW, Limits::MAX_PACKET, &[]);
-            let environment =
-                Environment::new(Arc::clone(&self.server.environment), self.server.inherit_daemon_env);
-            self.channels.insert(channel, SessionChannel::new(environment));
+            let environment = Environment::new(
+                Arc::clone(&self.server.environment),
+                self.server.inherit_daemon_env,
+            );
+            self.channels
+                .insert(channel, SessionChannel::new(environment));
         }
     }
 
@@ -247,14 +259,18 @@ impl<S: Socket> Connection<S> {
     }
 
     fn exited(&mut self, id: ChannelId, outcome: ExitOutcome) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(&id) else {
+            return;
+        };
         if channel.exited(outcome) {
             self.finish(id, outcome);
         }
     }
 
     fn drained(&mut self, id: ChannelId) {
-        let Some(channel) = self.channels.get_mut(&id) else { return };
+        let Some(channel) = self.channels.get_mut(&id) else {
+            return;
+        };
         if let Some(outcome) = channel.drained() {
             self.finish(id, outcome);
         }
@@ -295,7 +311,9 @@ fn poll_exit(
     cx: &mut Context<'_>,
 ) -> Poll<(ChannelId, ExitOutcome)> {
     for (id, channel) in channels {
-        let Some(child) = channel.running() else { continue };
+        let Some(child) = channel.running() else {
+            continue;
+        };
         if let Poll::Ready(outcome) = pin!(child.wait()).poll(cx) {
             return Poll::Ready((*id, outcome));
         }
@@ -307,13 +325,20 @@ fn poll_exit(
 fn exit_message(outcome: ExitOutcome) -> (&'static str, Vec<u8>) {
     let status = match outcome {
         ExitOutcome::Signal { name, core_dumped } => {
-            let signal =
-                request::ExitSignal { name: name.as_bytes(), core_dumped, message: b"", language: b"" };
+            let signal = request::ExitSignal {
+                name: name.as_bytes(),
+                core_dumped,
+                message: b"",
+                language: b"",
+            };
             return (request::ExitSignal::NAME, signal.encode());
         }
         ExitOutcome::Code(status) => status,
         // As the reference where a process could not be started or waited for.
         ExitOutcome::Unknown => 255,
     };
-    (request::ExitStatus::NAME, request::ExitStatus { status }.encode())
+    (
+        request::ExitStatus::NAME,
+        request::ExitStatus { status }.encode(),
+    )
 }

@@ -24,9 +24,17 @@ pub enum Task {
 }
 
 enum State {
-    Preparing { environment: Environment, terminal: Option<Pty> },
-    Running { child: Child, drained: bool },
-    Ended { outcome: ExitOutcome },
+    Preparing {
+        environment: Environment,
+        terminal: Option<Pty>,
+    },
+    Running {
+        child: Child,
+        drained: bool,
+    },
+    Ended {
+        outcome: ExitOutcome,
+    },
     Over,
 }
 
@@ -42,7 +50,10 @@ impl SessionChannel {
     /// A session that nothing was asked of yet.
     pub fn new(environment: Environment) -> Self {
         Self {
-            state: State::Preparing { environment, terminal: None },
+            state: State::Preparing {
+                environment,
+                terminal: None,
+            },
             has_terminal: false,
             unanswered: 0,
         }
@@ -78,7 +89,11 @@ impl SessionChannel {
     /// The process has ended; true if all its output is sent, so that the session is over.
     pub fn exited(&mut self, outcome: ExitOutcome) -> bool {
         let over = matches!(self.state, State::Running { drained: true, .. });
-        self.state = if over { State::Over } else { State::Ended { outcome } };
+        self.state = if over {
+            State::Over
+        } else {
+            State::Ended { outcome }
+        };
         over
     }
 
@@ -130,7 +145,13 @@ impl SessionChannel {
 
     /// A second terminal replaces the first.
     fn open_terminal(&mut self, request: &PtyReq<'_>) -> Option<()> {
-        let State::Preparing { environment, terminal } = &mut self.state else { return None };
+        let State::Preparing {
+            environment,
+            terminal,
+        } = &mut self.state
+        else {
+            return None;
+        };
         let pty = Pty::open(size(request.size), request.modes).ok()?;
         environment.set(b"TERM", request.term).ok()?;
         *terminal = Some(pty);
@@ -143,7 +164,10 @@ impl SessionChannel {
         let size = size(change.size);
         // A terminal that cannot be resized keeps its size.
         let _ = match &self.state {
-            State::Preparing { terminal: Some(terminal), .. } => terminal.resize(size),
+            State::Preparing {
+                terminal: Some(terminal),
+                ..
+            } => terminal.resize(size),
             State::Running { child, .. } => child.resize(size),
             _ => Ok(()),
         };
@@ -158,11 +182,20 @@ impl SessionChannel {
 
     /// Starts the one process of a session; a second start is refused.
     fn start(&mut self, program: Program<'_>) -> Option<Task> {
-        let State::Preparing { environment, terminal } = &mut self.state else { return None };
+        let State::Preparing {
+            environment,
+            terminal,
+        } = &mut self.state
+        else {
+            return None;
+        };
         let spawned = process::spawn(program, environment, terminal.take());
         Some(match spawned {
             Ok(spawned) => {
-                self.state = State::Running { child: spawned.child, drained: false };
+                self.state = State::Running {
+                    child: spawned.child,
+                    drained: false,
+                };
                 Task::Started(Pipes {
                     sink: Some(spawned.stdin),
                     source: Some(spawned.stdout),
@@ -178,5 +211,8 @@ impl SessionChannel {
 }
 
 fn size(size: ssh_proto::connection::request::Size) -> Size {
-    Size { columns: size.columns, rows: size.rows }
+    Size {
+        columns: size.columns,
+        rows: size.rows,
+    }
 }
