@@ -19,8 +19,10 @@ fn pairs() -> Vec<(Cipher, Option<Mac>)> {
 }
 
 fn bytes(length: usize, seed: u8) -> Vec<u8> {
-    (0..length)
-        .map(|at| (at as u8).wrapping_mul(31).wrapping_add(seed))
+    (0..=u8::MAX)
+        .cycle()
+        .take(length)
+        .map(|at| at.wrapping_mul(31).wrapping_add(seed))
         .collect()
 }
 
