@@ -300,3 +300,6 @@ impl Opener {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

