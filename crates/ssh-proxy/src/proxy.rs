@@ -1,0 +1,116 @@
+//! The SSH side: takes connections, logs their users in, and relays.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ssh_proto::algorithm::{Algorithms, Lists};
+use ssh_proto::transport::Config;
+use ssh_tokio::{accept, serve};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use tracing::{Instrument as _, debug, info, info_span, warn};
+
+use crate::auth::diego::DiegoRealm;
+use crate::auth::{Gate, Login};
+use crate::dial::Dialer;
+use crate::platform::bbs::Bbs;
+use crate::platform::resolve::{Files, Resolver};
+use crate::relay::Relay;
+use crate::settings::{AlgorithmLists, Settings, Times};
+
+/// Connections at one time. Each takes two descriptors, of which operators give 100,000.
+const MOST_CONNECTIONS: usize = 50_000;
+
+/// Where there is no limit of time. A century is as good, and fits every clock.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// After a request to stop, connections get this long to send their last words.
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What every connection shares.
+pub(crate) struct Proxy {
+    transport: Arc<Config>,
+    gate: Arc<Gate>,
+    times: Times,
+}
+
+impl Proxy {
+    /// A proxy as `settings` want it; nothing is connected yet.
+    pub(crate) fn new(settings: Settings) -> Self {
+        let resolver = Arc::new(Resolver::new(Files::default()));
+        let algorithms = algorithms(&settings.algorithms);
+        let transport =
+            Config::server("SSH-2.0-diego-ssh-proxy", algorithms, vec![settings.host_key]);
+        let gate = Gate {
+            diego: settings.diego_credentials.map(DiegoRealm::new),
+            bbs: Bbs::new(&settings.bbs, Arc::clone(&resolver)),
+            dialer: Dialer::new(resolver, settings.backend),
+        };
+        Self { transport: Arc::new(transport), gate: Arc::new(gate), times: settings.times }
+    }
+
+    /// Serves clients until `stop` is done, then ends what is left of them.
+    pub(crate) async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
+        let proxy = Arc::new(self);
+        let (stopping, stopped) = watch::channel(());
+        let mut tasks = serve::serve(listener, MOST_CONNECTIONS, stop, |stream, peer, permit| {
+            let connection = Arc::clone(&proxy).handle(stream, stopped.clone());
+            let span = info_span!("handle-connection", remote_address = %peer);
+            async move {
+                connection.await;
+                drop(permit);
+            }
+            .instrument(span)
+        })
+        .await;
+        info_span!("server").in_scope(|| info!("stopping-server"));
+        drop(stopping);
+        let all = async { while tasks.join_next().await.is_some() {} };
+        // What is left then is cut with the process.
+        let _ = timeout(STOP_TIMEOUT, all).await;
+    }
+
+    /// One connection, from accept to its end.
+    async fn handle(self: Arc<Self>, stream: TcpStream, mut stopped: watch::Receiver<()>) {
+        let deadline = Instant::now() + self.times.login.unwrap_or(FOREVER);
+        let transport = Arc::clone(&self.transport);
+        let mut login = Login(Arc::clone(&self.gate));
+        let (client, grant) = tokio::select! {
+            accepted = accept(stream, transport, &mut login, deadline) => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => return debug!(%error, "handshake-failed"),
+            },
+            _ = stopped.changed() => return,
+        };
+        info!(user = grant.user, "relay-started");
+        let stop = async move {
+            let _ = stopped.changed().await;
+            "the SSH proxy is shutting down; connect again".to_owned()
+        };
+        let end = Relay::new(client, grant.daemon, self.times.idle).run(stop).await;
+        info!(
+            user = grant.user,
+            side = ?end.side,
+            reason = %end.reason,
+            bytes_up = end.bytes_up,
+            bytes_down = end.bytes_down,
+            "relay-ended"
+        );
+    }
+}
+
+/// What is offered to clients; names in the lists that are not used are worth a warning.
+fn algorithms(lists: &AlgorithmLists) -> Algorithms {
+    let (algorithms, dropped) = Algorithms::from_lists(Lists {
+        kex: &lists.kex,
+        host_key: &lists.host_key,
+        cipher: &lists.cipher,
+        mac: &lists.mac,
+    });
+    for name in dropped {
+        warn!(algorithm = name.name, known = name.known, "algorithm-not-used");
+    }
+    algorithms
+}
