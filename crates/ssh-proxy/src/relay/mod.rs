@@ -30,7 +30,7 @@ use ledger::{Ledger, Ruling};
 
 /// One of the two ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
+pub(crate) enum Side {
     /// The user's client.
     Client,
     /// The daemon in the container.
@@ -48,19 +48,19 @@ impl Side {
 
 /// How a relayed connection ended.
 #[derive(Debug)]
-pub struct RelayEnd {
+pub(crate) struct RelayEnd {
     /// Whose connection ended first.
-    pub side: Side,
+    pub(crate) side: Side,
     /// Why.
-    pub reason: Error,
+    pub(crate) reason: Error,
     /// Payload bytes of all packets from the client to the daemon.
-    pub bytes_up: u64,
+    pub(crate) bytes_up: u64,
     /// Payload bytes of all packets from the daemon to the client.
-    pub bytes_down: u64,
+    pub(crate) bytes_down: u64,
 }
 
 /// Two authenticated connections that are one to their users.
-pub struct Relay<C, D> {
+pub(crate) struct Relay<C, D> {
     client: Wire<C>,
     daemon: Wire<D>,
     ledger: Ledger,
@@ -83,7 +83,7 @@ enum Stopped {
 impl<C: Socket, D: Socket> Relay<C, D> {
     /// Joins two connections. With `idle_timeout`, nothing read from or written to the client for so
     /// long ends them.
-    pub fn new(
+    pub(crate) fn new(
         client: Authenticated<C>,
         daemon: Authenticated<D>,
         idle_timeout: Option<Duration>,
@@ -102,7 +102,7 @@ impl<C: Socket, D: Socket> Relay<C, D> {
 
     /// Relays until one side ends, tells the other side, and closes both. When `stop` completes, both
     /// are told its text.
-    pub async fn run(mut self, stop: impl Future<Output = String>) -> RelayEnd {
+    pub(crate) async fn run(mut self, stop: impl Future<Output = String>) -> RelayEnd {
         let mut stop = std::pin::pin!(stop);
         let (side, reason) = poll_fn(|cx| {
             if let Poll::Ready(text) = stop.as_mut().poll(cx) {
@@ -158,11 +158,11 @@ impl<C: Socket, D: Socket> Relay<C, D> {
 
     /// Hands packets of `from` to the other side until one of them has to wait.
     fn forward(&mut self, from: Side) -> Result<Stopped, (Side, Error)> {
+        let (client, daemon) = (self.client.transport_mut(), self.daemon.transport_mut());
         let (source, sink, bytes) = match from {
-            Side::Client => (&mut self.client, &mut self.daemon, &mut self.bytes_up),
-            Side::Daemon => (&mut self.daemon, &mut self.client, &mut self.bytes_down),
+            Side::Client => (client, daemon, &mut self.bytes_up),
+            Side::Daemon => (daemon, client, &mut self.bytes_down),
         };
-        let (source, sink) = (source.transport_mut(), sink.transport_mut());
         forward(from, source, sink, &mut self.ledger, bytes)
     }
 
