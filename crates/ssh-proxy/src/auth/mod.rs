@@ -1,0 +1,3 @@
+//! Who may log in, and as whom.
+
+pub(crate) mod user;
