@@ -44,7 +44,11 @@ impl Dialer {
     /// are as old as their apps.
     pub(crate) fn new(resolver: Arc<Resolver>, settings: BackendSettings) -> Self {
         let transport = Config::client("SSH-2.0-diego-ssh-proxy", Algorithms::default());
-        Self { resolver, settings, transport: Arc::new(transport) }
+        Self {
+            resolver,
+            settings,
+            transport: Arc::new(transport),
+        }
     }
 
     /// What instances without a preference are dialled at.
@@ -64,9 +68,10 @@ impl Dialer {
             target.user.clone(),
             credentials,
             |key| {
-                self.check_host_key(key, target, proven).inspect_err(|text| {
-                    mismatch = Some(text.clone());
-                })
+                self.check_host_key(key, target, proven)
+                    .inspect_err(|text| {
+                        mismatch = Some(text.clone());
+                    })
             },
         );
         let connected = timeout(HANDSHAKE_TIMEOUT, handshake)
@@ -105,14 +110,19 @@ impl Dialer {
             }
         }
         let Some(endpoint) = &target.plain else {
-            return Err(Refusal::Dial("the instance is reached through TLS only".into()));
+            return Err(Refusal::Dial(
+                "the instance is reached through TLS only".into(),
+            ));
         };
         self.connect_tcp(endpoint).await.map(Leg::Plain)
     }
 
     async fn connect_tcp(&self, endpoint: &Endpoint) -> Result<TcpStream, Refusal> {
         let address = endpoint.to_string();
-        let connected = self.resolver.connect(&endpoint.host, endpoint.port, DIAL_TIMEOUT).await;
+        let connected = self
+            .resolver
+            .connect(&endpoint.host, endpoint.port, DIAL_TIMEOUT)
+            .await;
         match connected {
             Ok(stream) => {
                 serve::tune(&stream);
@@ -144,7 +154,9 @@ impl Dialer {
         let fingerprint = key.fingerprint_sha256();
         match &target.host_fingerprint {
             Some(pin) if key.matches_fingerprint(pin) == Some(true) => Ok(()),
-            Some(_) => Err(format!("the daemon's key SHA256:{fingerprint} is not the pinned one")),
+            Some(_) => Err(format!(
+                "the daemon's key SHA256:{fingerprint} is not the pinned one"
+            )),
             None if self.settings.require_host_fingerprint => {
                 Err("no fingerprint is pinned, and require_host_fingerprint is set".into())
             }

@@ -1,2 +1,168 @@
-//! ssh-proxy
-fn main() {}
+//! `ssh-proxy`: the way in to the containers of Cloud Foundry over SSH.
+//!
+//! From the command line to a running proxy, and back to an exit code: 0 after a signal, 1 if the
+//! proxy cannot run, 2 if it was called or configured wrongly.
+
+mod auth;
+mod bind;
+mod config;
+mod debug;
+mod dial;
+mod duration;
+mod flags;
+mod health;
+mod platform;
+mod proxy;
+mod refusal;
+mod relay;
+mod server;
+mod settings;
+mod target;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
+
+use bind::Listeners;
+use config::File;
+use flags::Stop;
+use health::Health;
+use proxy::Proxy;
+use settings::{Exit, Problem, Settings};
+
+/// The proxy was called or configured wrongly.
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    // Words that are not UTF-8 name no flag and no file of ours.
+    let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+    let flags = match flags::parse(words) {
+        Ok(flags) => flags,
+        Err(Stop::Help(text)) => {
+            complain(&text);
+            return ExitCode::SUCCESS;
+        }
+        Err(Stop::Usage(text)) => {
+            complain(&text);
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let (file, logging) = match load(&flags.config) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            for problem in problems {
+                complain(&format!("ssh-proxy: {problem}\n"));
+            }
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let logs = match lager::init(logging, io::stdout()) {
+        Ok(logs) => logs,
+        Err(error) => return give_up(&error.to_string()),
+    };
+    match Settings::new(file) {
+        Ok(settings) => start(settings, logs),
+        Err(problems) => report(&problems),
+    }
+}
+
+/// Writes to stderr, unless nobody listens there (`eprint!` would panic).
+fn complain(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// Reads the file and how to log.
+fn load(path: &str) -> Result<(File, lager::Config), Vec<String>> {
+    let text = platform::tls::read(path).map_err(|error| vec![format!("-config: {error}")])?;
+    let told = |problems: Vec<String>| {
+        let in_file = problems
+            .into_iter()
+            .map(|problem| format!("{path}: {problem}"));
+        in_file.collect::<Vec<_>>()
+    };
+    let file = File::parse(&text).map_err(told)?;
+    let logging = settings::logging(&file)?;
+    Ok((file, logging))
+}
+
+/// Logs what keeps the proxy from starting: the first problem in the words of the reference, the
+/// others in `data.problems`.
+fn report(problems: &[Problem]) -> ExitCode {
+    let Some((first, others)) = problems.split_first() else {
+        return ExitCode::FAILURE;
+    };
+    let others: Vec<String> = others
+        .iter()
+        .map(|problem| format!("{}: {}", problem.key, problem.error.trim_end()))
+        .collect();
+    let others = (!others.is_empty()).then(|| others.join("; "));
+    let others = others.as_deref();
+    if let Some(prelude) = first.prelude {
+        error!(error = first.error, "{prelude}");
+    }
+    match first.exit {
+        Exit::Fatal => {
+            lager::fatal!(error = first.error, problems = others, "{}", first.action);
+            ExitCode::from(EXIT_USAGE)
+        }
+        Exit::Failure => {
+            error!(error = first.error, problems = others, "{}", first.action);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(settings: Settings, logs: lager::Handle) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(run(settings, logs)),
+        Err(error) => give_up(&format!("no runtime: {error}")),
+    }
+}
+
+/// Binds every port, tells so, and serves until a signal.
+async fn run(settings: Settings, logs: lager::Handle) -> ExitCode {
+    let (listeners, stop) = match (Listeners::bind(&settings).await, stop_signal()) {
+        (Ok(listeners), Ok(stop)) => (listeners, stop),
+        (Err(trace), _) => return give_up(&trace),
+        (_, Err(error)) => return give_up(&format!("no signals: {error}")),
+    };
+    let proxy = Proxy::new(settings);
+    let health = Health::default();
+    if let Some(listener) = listeners.debug {
+        tokio::spawn(debug::serve(listener, logs));
+    }
+    if let Some(listener) = listeners.health {
+        tokio::spawn(health.clone().serve(listener));
+    }
+    info!("started");
+    let stop = async {
+        stop.await;
+        health.drain();
+    };
+    proxy.serve(listeners.ssh, stop).await;
+    info!("exited");
+    ExitCode::SUCCESS
+}
+
+/// Done at the first SIGINT or SIGTERM.
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Ends with the reference's last words.
+fn give_up(trace: &str) -> ExitCode {
+    error!(error = trace, "exited-with-failure");
+    ExitCode::FAILURE
+}

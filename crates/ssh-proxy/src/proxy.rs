@@ -17,7 +17,7 @@ use crate::auth::{Gate, Login};
 use crate::dial::Dialer;
 use crate::platform::bbs::Bbs;
 use crate::platform::resolve::{Files, Resolver};
-use crate::relay::Relay;
+use crate::relay::{Limits, Relay};
 use crate::settings::{AlgorithmLists, Settings, Times};
 
 /// Connections at one time. Each takes two descriptors, of which operators give 100,000.
@@ -39,16 +39,26 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// A proxy as `settings` want it; nothing is connected yet.
     pub(crate) fn new(settings: Settings) -> Self {
+        if settings.cf.is_some() {
+            warn!("cf-authentication-not-available");
+        }
         let resolver = Arc::new(Resolver::new(Files::default()));
         let algorithms = algorithms(&settings.algorithms);
-        let transport =
-            Config::server("SSH-2.0-diego-ssh-proxy", algorithms, vec![settings.host_key]);
+        let transport = Config::server(
+            "SSH-2.0-diego-ssh-proxy",
+            algorithms,
+            vec![settings.host_key],
+        );
         let gate = Gate {
             diego: settings.diego_credentials.map(DiegoRealm::new),
             bbs: Bbs::new(&settings.bbs, Arc::clone(&resolver)),
             dialer: Dialer::new(resolver, settings.backend),
         };
-        Self { transport: Arc::new(transport), gate: Arc::new(gate), times: settings.times }
+        Self {
+            transport: Arc::new(transport),
+            gate: Arc::new(gate),
+            times: settings.times,
+        }
     }
 
     /// Serves clients until `stop` is done, then ends what is left of them.
@@ -85,11 +95,15 @@ impl Proxy {
             _ = stopped.changed() => return,
         };
         info!(user = grant.user, "relay-started");
+        let limits = Limits {
+            idle: self.times.idle,
+            total: self.times.connection,
+        };
         let stop = async move {
             let _ = stopped.changed().await;
             "the SSH proxy is shutting down; connect again".to_owned()
         };
-        let end = Relay::new(client, grant.daemon, self.times.idle).run(stop).await;
+        let end = Relay::new(client, grant.daemon, limits).run(stop).await;
         info!(
             user = grant.user,
             side = ?end.side,
@@ -110,7 +124,11 @@ fn algorithms(lists: &AlgorithmLists) -> Algorithms {
         mac: &lists.mac,
     });
     for name in dropped {
-        warn!(algorithm = name.name, known = name.known, "algorithm-not-used");
+        warn!(
+            algorithm = name.name,
+            known = name.known,
+            "algorithm-not-used"
+        );
     }
     algorithms
 }

@@ -68,7 +68,9 @@ impl Refusal {
             "instance_unreachable" => "the app instance cannot be reached; try again",
             "instance_certificate" => "the app instance did not prove its identity (certificate)",
             "instance_host_key" => "the app instance did not prove its identity (host key)",
-            "instance_handshake" => "the SSH daemon of the app instance does not answer as it should",
+            "instance_handshake" => {
+                "the SSH daemon of the app instance does not answer as it should"
+            }
             _ => "a service of the platform does not answer; try again later",
         };
         Some(format!("{text} [{}]", self.code()))

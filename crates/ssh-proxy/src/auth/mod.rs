@@ -52,7 +52,10 @@ impl Gate {
         let target = Target::new(&lrp, self.dialer.connects_to_instance())?;
         let span = info_span!("new-client-conn");
         let daemon = self.dialer.dial(&target).instrument(span).await?;
-        Ok(Grant { user: user.to_owned(), daemon })
+        Ok(Grant {
+            user: user.to_owned(),
+            daemon,
+        })
     }
 }
 

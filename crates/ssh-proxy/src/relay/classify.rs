@@ -24,7 +24,11 @@ pub(super) enum Control<'a> {
     /// Section 5.3.
     Close { recipient: u32 },
     /// Section 5.4.
-    Request { recipient: u32, name: &'a [u8], want_reply: bool },
+    Request {
+        recipient: u32,
+        name: &'a [u8],
+        want_reply: bool,
+    },
     /// Section 5.4: success or failure.
     Reply { recipient: u32 },
 }
@@ -43,25 +47,36 @@ impl<'a> Control<'a> {
     pub(super) fn parse(payload: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(payload);
         Ok(match reader.u8()? {
-            msg::GLOBAL_REQUEST => {
-                Self::GlobalRequest { name: reader.string()?, want_reply: reader.bool()? }
-            }
+            msg::GLOBAL_REQUEST => Self::GlobalRequest {
+                name: reader.string()?,
+                want_reply: reader.bool()?,
+            },
             msg::REQUEST_SUCCESS | msg::REQUEST_FAILURE => Self::GlobalReply,
-            msg::CHANNEL_OPEN => Self::Open { kind: reader.string()?, sender: reader.u32()? },
-            msg::CHANNEL_OPEN_CONFIRMATION => {
-                Self::OpenConfirmation { recipient: reader.u32()?, sender: reader.u32()? }
-            }
-            msg::CHANNEL_OPEN_FAILURE => Self::OpenFailure { recipient: reader.u32()? },
-            msg::CHANNEL_EOF => Self::Eof { recipient: reader.u32()? },
-            msg::CHANNEL_CLOSE => Self::Close { recipient: reader.u32()? },
+            msg::CHANNEL_OPEN => Self::Open {
+                kind: reader.string()?,
+                sender: reader.u32()?,
+            },
+            msg::CHANNEL_OPEN_CONFIRMATION => Self::OpenConfirmation {
+                recipient: reader.u32()?,
+                sender: reader.u32()?,
+            },
+            msg::CHANNEL_OPEN_FAILURE => Self::OpenFailure {
+                recipient: reader.u32()?,
+            },
+            msg::CHANNEL_EOF => Self::Eof {
+                recipient: reader.u32()?,
+            },
+            msg::CHANNEL_CLOSE => Self::Close {
+                recipient: reader.u32()?,
+            },
             msg::CHANNEL_REQUEST => Self::Request {
                 recipient: reader.u32()?,
                 name: reader.string()?,
                 want_reply: reader.bool()?,
             },
-            msg::CHANNEL_SUCCESS | msg::CHANNEL_FAILURE => {
-                Self::Reply { recipient: reader.u32()? }
-            }
+            msg::CHANNEL_SUCCESS | msg::CHANNEL_FAILURE => Self::Reply {
+                recipient: reader.u32()?,
+            },
             _ => return Err(Malformed),
         })
     }

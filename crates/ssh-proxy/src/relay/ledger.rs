@@ -10,8 +10,8 @@ use ssh_proto::Error;
 use ssh_proto::msg::{self, OpenFailure};
 use ssh_proto::wire::Put;
 
-use super::classify::Control;
 use super::Side;
+use super::classify::Control;
 
 /// Channels of one connection, both ways together. The daemon allows fewer.
 const MOST_CHANNELS: usize = 1024;
@@ -119,9 +119,11 @@ impl Ledger {
                 Ok(Ruling::Forward)
             }
             Control::Close { recipient } => self.close(from, recipient),
-            Control::Request { recipient, name, want_reply } => {
-                self.request(from, recipient, name, want_reply)
-            }
+            Control::Request {
+                recipient,
+                name,
+                want_reply,
+            } => self.request(from, recipient, name, want_reply),
             Control::Reply { recipient } => {
                 let owes = self.channel(from, recipient)?.owes.of_mut(from);
                 *owes = owes.checked_sub(1).ok_or(UNSOLICITED)?;
@@ -137,7 +139,10 @@ impl Ledger {
         want_reply: bool,
     ) -> Result<Ruling, Error> {
         // Host keys belong to the hop (OpenSSH PROTOCOL section 2.5): each hop has its own.
-        let ours = [&b"hostkeys-00@openssh.com"[..], b"hostkeys-prove-00@openssh.com"];
+        let ours = [
+            &b"hostkeys-00@openssh.com"[..],
+            b"hostkeys-prove-00@openssh.com",
+        ];
         if ours.contains(&name) {
             return self.refuse_globally(from, want_reply);
         }
@@ -182,7 +187,11 @@ impl Ledger {
             queue.pop_front();
             refused += 1;
         }
-        Ok(if refused == 0 { Ruling::Forward } else { Ruling::ForwardThenFail(refused) })
+        Ok(if refused == 0 {
+            Ruling::Forward
+        } else {
+            Ruling::ForwardThenFail(refused)
+        })
     }
 
     fn open(&mut self, from: Side, kind: &[u8], sender: u32) -> Result<Ruling, Error> {
@@ -198,7 +207,11 @@ impl Ledger {
         }
         let count = self.channels.len() + self.opening.client.len() + self.opening.daemon.len();
         if count >= MOST_CHANNELS {
-            return Ok(refuse_open(sender, OpenFailure::ResourceShortage, "too many channels"));
+            return Ok(refuse_open(
+                sender,
+                OpenFailure::ResourceShortage,
+                "too many channels",
+            ));
         }
         self.opening.of_mut(from).push(sender);
         Ok(Ruling::Forward)
@@ -222,11 +235,21 @@ impl Ledger {
             return Err(Error::Misbehaved("channel number given twice"));
         }
         let numbers = match from {
-            Side::Daemon => PerSide { client: recipient, daemon: sender },
-            Side::Client => PerSide { client: sender, daemon: recipient },
+            Side::Daemon => PerSide {
+                client: recipient,
+                daemon: sender,
+            },
+            Side::Client => PerSide {
+                client: sender,
+                daemon: recipient,
+            },
         };
         self.by_daemon_number.insert(numbers.daemon, numbers.client);
-        let channel = Channel { numbers, owes: PerSide::default(), closed: PerSide::default() };
+        let channel = Channel {
+            numbers,
+            owes: PerSide::default(),
+            closed: PerSide::default(),
+        };
         self.channels.insert(numbers.client, channel);
         Ok(Ruling::Forward)
     }
@@ -283,7 +306,10 @@ impl Ledger {
     /// The open of `side` with this number is answered.
     fn take_opening(&mut self, side: Side, number: u32) -> Result<(), Error> {
         let opening = self.opening.of_mut(side);
-        let position = opening.iter().position(|open| *open == number).ok_or(UNSOLICITED)?;
+        let position = opening
+            .iter()
+            .position(|open| *open == number)
+            .ok_or(UNSOLICITED)?;
         opening.swap_remove(position);
         Ok(())
     }
@@ -308,25 +334,50 @@ mod tests {
     /// A ledger with one channel: the client calls it 3, the daemon 7.
     fn with_channel() -> Ledger {
         let mut ledger = Ledger::default();
-        let open = Control::Open { kind: b"session", sender: 3 };
+        let open = Control::Open {
+            kind: b"session",
+            sender: 3,
+        };
         assert_eq!(ledger.rule(Client, open), Ok(Ruling::Forward));
-        let confirm = Control::OpenConfirmation { recipient: 3, sender: 7 };
+        let confirm = Control::OpenConfirmation {
+            recipient: 3,
+            sender: 7,
+        };
         assert_eq!(ledger.rule(Daemon, confirm), Ok(Ruling::Forward));
         ledger
     }
 
     fn ask(name: &[u8]) -> Control<'_> {
-        Control::GlobalRequest { name, want_reply: true }
+        Control::GlobalRequest {
+            name,
+            want_reply: true,
+        }
     }
 
     #[test]
     fn a_channel_lives_until_both_sides_closed_it() {
         let mut ledger = with_channel();
-        assert_eq!(ledger.rule(Client, Control::Eof { recipient: 7 }), Ok(Ruling::Forward));
-        assert_eq!(ledger.rule(Daemon, Control::Close { recipient: 3 }), Ok(Ruling::Forward));
-        assert!(ledger.rule(Daemon, Control::Eof { recipient: 3 }).is_err(), "after its CLOSE");
-        assert_eq!(ledger.rule(Client, Control::Close { recipient: 7 }), Ok(Ruling::Forward));
-        assert!(ledger.rule(Client, Control::Close { recipient: 7 }).is_err());
+        assert_eq!(
+            ledger.rule(Client, Control::Eof { recipient: 7 }),
+            Ok(Ruling::Forward)
+        );
+        assert_eq!(
+            ledger.rule(Daemon, Control::Close { recipient: 3 }),
+            Ok(Ruling::Forward)
+        );
+        assert!(
+            ledger.rule(Daemon, Control::Eof { recipient: 3 }).is_err(),
+            "after its CLOSE"
+        );
+        assert_eq!(
+            ledger.rule(Client, Control::Close { recipient: 7 }),
+            Ok(Ruling::Forward)
+        );
+        assert!(
+            ledger
+                .rule(Client, Control::Close { recipient: 7 })
+                .is_err()
+        );
         assert!(ledger.channels.is_empty() && ledger.by_daemon_number.is_empty());
         with_channel();
     }
@@ -336,28 +387,58 @@ mod tests {
         for control in [
             Control::Eof { recipient: 3 },
             Control::Close { recipient: 3 },
-            Control::Request { recipient: 3, name: b"exec", want_reply: false },
+            Control::Request {
+                recipient: 3,
+                name: b"exec",
+                want_reply: false,
+            },
             Control::Reply { recipient: 3 },
-            Control::OpenConfirmation { recipient: 3, sender: 1 },
+            Control::OpenConfirmation {
+                recipient: 3,
+                sender: 1,
+            },
             Control::OpenFailure { recipient: 3 },
             Control::GlobalReply,
         ] {
             for side in [Client, Daemon] {
-                assert!(Ledger::default().rule(side, control).is_err(), "{control:?}");
+                assert!(
+                    Ledger::default().rule(side, control).is_err(),
+                    "{control:?}"
+                );
             }
         }
-        assert!(with_channel().rule(Client, Control::Eof { recipient: 3 }).is_err(), "its own number");
+        assert!(
+            with_channel()
+                .rule(Client, Control::Eof { recipient: 3 })
+                .is_err(),
+            "its own number"
+        );
     }
 
     #[test]
     fn replies_need_requests() {
         let mut ledger = with_channel();
-        assert!(ledger.rule(Daemon, Control::Reply { recipient: 3 }).is_err());
+        assert!(
+            ledger
+                .rule(Daemon, Control::Reply { recipient: 3 })
+                .is_err()
+        );
         let mut ledger = with_channel();
-        let request = Control::Request { recipient: 7, name: b"exec", want_reply: true };
+        let request = Control::Request {
+            recipient: 7,
+            name: b"exec",
+            want_reply: true,
+        };
         ledger.rule(Client, request).unwrap();
-        assert_eq!(ledger.rule(Daemon, Control::Reply { recipient: 3 }), Ok(Ruling::Forward));
-        assert!(ledger.rule(Daemon, Control::Reply { recipient: 3 }).is_err());
+        assert_eq!(
+            ledger.rule(Daemon, Control::Reply { recipient: 3 }),
+            Ok(Ruling::Forward)
+        );
+        assert!(
+            ledger
+                .rule(Daemon, Control::Reply { recipient: 3 })
+                .is_err()
+        );
     }
 
     #[test]
@@ -366,42 +447,71 @@ mod tests {
         let prove = b"hostkeys-prove-00@openssh.com";
         let failure = vec![msg::REQUEST_FAILURE];
         assert_eq!(ledger.rule(Client, ask(prove)), Ok(Ruling::Answer(failure)));
-        assert_eq!(ledger.rule(Client, ask(b"tcpip-forward")), Ok(Ruling::Forward));
+        assert_eq!(
+            ledger.rule(Client, ask(b"tcpip-forward")),
+            Ok(Ruling::Forward)
+        );
         assert_eq!(ledger.rule(Client, ask(prove)), Ok(Ruling::Drop));
         assert_eq!(ledger.rule(Client, ask(prove)), Ok(Ruling::Drop));
         assert_eq!(ledger.rule(Client, ask(b"other")), Ok(Ruling::Forward));
-        assert_eq!(ledger.rule(Daemon, Control::GlobalReply), Ok(Ruling::ForwardThenFail(2)));
-        assert_eq!(ledger.rule(Daemon, Control::GlobalReply), Ok(Ruling::Forward));
+        assert_eq!(
+            ledger.rule(Daemon, Control::GlobalReply),
+            Ok(Ruling::ForwardThenFail(2))
+        );
+        assert_eq!(
+            ledger.rule(Daemon, Control::GlobalReply),
+            Ok(Ruling::Forward)
+        );
         assert!(ledger.rule(Daemon, Control::GlobalReply).is_err());
     }
 
     #[test]
     fn host_keys_stay_on_their_hop() {
         let mut ledger = Ledger::default();
-        let tell = Control::GlobalRequest { name: b"hostkeys-00@openssh.com", want_reply: false };
+        let tell = Control::GlobalRequest {
+            name: b"hostkeys-00@openssh.com",
+            want_reply: false,
+        };
         assert_eq!(ledger.rule(Daemon, tell), Ok(Ruling::Drop));
     }
 
     #[test]
     fn containers_open_only_what_the_user_asked_for() {
         let prohibited = |ledger: &mut Ledger, kind| {
-            let ruling = ledger.rule(Daemon, Control::Open { kind, sender: 9 }).unwrap();
+            let ruling = ledger
+                .rule(Daemon, Control::Open { kind, sender: 9 })
+                .unwrap();
             matches!(ruling, Ruling::Answer(_))
         };
-        let kinds: [&[u8]; 4] =
-            [b"forwarded-tcpip", b"forwarded-streamlocal@openssh.com", b"auth-agent@openssh.com", b"x11"];
+        let kinds: [&[u8]; 4] = [
+            b"forwarded-tcpip",
+            b"forwarded-streamlocal@openssh.com",
+            b"auth-agent@openssh.com",
+            b"x11",
+        ];
         for kind in kinds {
             assert!(prohibited(&mut with_channel(), kind));
         }
-        for kind in [&b"session"[..], b"direct-tcpip", b"direct-streamlocal@openssh.com", b"tun@openssh.com"] {
+        for kind in [
+            &b"session"[..],
+            b"direct-tcpip",
+            b"direct-streamlocal@openssh.com",
+            b"tun@openssh.com",
+        ] {
             assert!(prohibited(&mut with_channel(), kind));
         }
         assert!(!prohibited(&mut with_channel(), b"new-kind@example.com"));
 
         let invitations: [(Control<'_>, &[u8]); 4] = [
             (ask(b"tcpip-forward"), b"forwarded-tcpip"),
-            (ask(b"streamlocal-forward@openssh.com"), b"forwarded-streamlocal@openssh.com"),
-            (channel_request(b"auth-agent-req@openssh.com"), b"auth-agent@openssh.com"),
+            (
+                ask(b"streamlocal-forward@openssh.com"),
+                b"forwarded-streamlocal@openssh.com",
+            ),
+            (
+                channel_request(b"auth-agent-req@openssh.com"),
+                b"auth-agent@openssh.com",
+            ),
             (channel_request(b"x11-req"), b"x11"),
         ];
         for (invitation, kind) in invitations {
@@ -412,18 +522,31 @@ mod tests {
     }
 
     fn channel_request(name: &[u8]) -> Control<'_> {
-        Control::Request { recipient: 7, name, want_reply: true }
+        Control::Request {
+            recipient: 7,
+            name,
+            want_reply: true,
+        }
     }
 
     #[test]
     fn channels_beyond_the_bound_are_refused_and_the_rest_goes_on() {
         let mut ledger = with_channel();
-        for sender in 10..10 + MOST_CHANNELS as u32 - 1 {
-            let open = Control::Open { kind: b"session", sender };
+        for sender in (10u32..).take(MOST_CHANNELS - 1) {
+            let open = Control::Open {
+                kind: b"session",
+                sender,
+            };
             assert_eq!(ledger.rule(Client, open), Ok(Ruling::Forward));
         }
-        let open = Control::Open { kind: b"session", sender: 9 };
+        let open = Control::Open {
+            kind: b"session",
+            sender: 9,
+        };
         assert!(matches!(ledger.rule(Client, open), Ok(Ruling::Answer(_))));
-        assert_eq!(ledger.rule(Client, Control::Eof { recipient: 7 }), Ok(Ruling::Forward));
+        assert_eq!(
+            ledger.rule(Client, Control::Eof { recipient: 7 }),
+            Ok(Ruling::Forward)
+        );
     }
 }

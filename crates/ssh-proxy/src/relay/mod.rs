@@ -59,6 +59,15 @@ pub(crate) struct RelayEnd {
     pub(crate) bytes_down: u64,
 }
 
+/// How long a relay may go on; `None` is without limit.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Limits {
+    /// Nothing read from or written to the client for so long ends it.
+    pub(crate) idle: Option<Duration>,
+    /// So long after its begin it ends in any case.
+    pub(crate) total: Option<Duration>,
+}
+
 /// Two authenticated connections that are one to their users.
 pub(crate) struct Relay<C, D> {
     client: Wire<C>,
@@ -68,6 +77,7 @@ pub(crate) struct Relay<C, D> {
     bytes_down: u64,
     idle_timeout: Option<Duration>,
     last_activity: Instant,
+    ends_at: Option<Instant>,
     timer: Timer,
 }
 
@@ -81,21 +91,18 @@ enum Stopped {
 }
 
 impl<C: Socket, D: Socket> Relay<C, D> {
-    /// Joins two connections. With `idle_timeout`, nothing read from or written to the client for so
-    /// long ends them.
-    pub(crate) fn new(
-        client: Authenticated<C>,
-        daemon: Authenticated<D>,
-        idle_timeout: Option<Duration>,
-    ) -> Self {
+    /// Joins two connections.
+    pub(crate) fn new(client: Authenticated<C>, daemon: Authenticated<D>, limits: Limits) -> Self {
+        let now = Instant::now();
         Self {
             client: client.into_wire(),
             daemon: daemon.into_wire(),
             ledger: Ledger::default(),
             bytes_up: 0,
             bytes_down: 0,
-            idle_timeout,
-            last_activity: Instant::now(),
+            idle_timeout: limits.idle,
+            last_activity: now,
+            ends_at: limits.total.and_then(|total| now.checked_add(total)),
             timer: Timer::default(),
         }
     }
@@ -106,7 +113,10 @@ impl<C: Socket, D: Socket> Relay<C, D> {
         let mut stop = std::pin::pin!(stop);
         let (side, reason) = poll_fn(|cx| {
             if let Poll::Ready(text) = stop.as_mut().poll(cx) {
-                let error = Error::Closed { reason: Reason::ByApplication, text };
+                let error = Error::Closed {
+                    reason: Reason::ByApplication,
+                    text,
+                };
                 return Poll::Ready((Side::Client, error));
             }
             match self.poll(cx) {
@@ -117,7 +127,12 @@ impl<C: Socket, D: Socket> Relay<C, D> {
         .await;
         let (for_client, for_daemon) = last_words(side, &reason);
         tokio::join!(self.client.close(for_client), self.daemon.close(for_daemon));
-        RelayEnd { side, reason, bytes_up: self.bytes_up, bytes_down: self.bytes_down }
+        RelayEnd {
+            side,
+            reason,
+            bytes_up: self.bytes_up,
+            bytes_down: self.bytes_down,
+        }
     }
 
     /// Moves what can be moved; returns when nothing can, with wake-ups registered.
@@ -199,24 +214,36 @@ impl<C: Socket, D: Socket> Relay<C, D> {
 
     /// True when a timer fired that does not end the connection.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Result<bool, (Side, Error)> {
-        let idle_at = self.idle_timeout.map(|timeout| self.last_activity + timeout);
+        let idle_at = self
+            .idle_timeout
+            .map(|timeout| self.last_activity + timeout);
         let kex_at = [Side::Client, Side::Daemon]
             .into_iter()
             .filter_map(|side| self.transport(side).poll_timeout())
             .min()
             .map(Instant::from_std);
-        if self.timer.poll(cx, idle_at.into_iter().chain(kex_at).min()).is_pending() {
+        let next = [idle_at, self.ends_at, kex_at].into_iter().flatten().min();
+        if self.timer.poll(cx, next).is_pending() {
             return Ok(false);
         }
-        if idle_at.is_some_and(|at| at <= Instant::now()) {
+        let has_come = |at: Option<Instant>| at.is_some_and(|at| at <= Instant::now());
+        if has_come(idle_at) {
             return Err((Side::Client, Error::Timeout("idle for too long")));
+        }
+        if has_come(self.ends_at) {
+            return Err((
+                Side::Client,
+                Error::Timeout("the connection has reached its longest duration"),
+            ));
         }
         for side in [Side::Client, Side::Daemon] {
             let transport = match side {
                 Side::Client => self.client.transport_mut(),
                 Side::Daemon => self.daemon.transport_mut(),
             };
-            transport.handle_timeout(now()).map_err(|error| (side, error))?;
+            transport
+                .handle_timeout(now())
+                .map_err(|error| (side, error))?;
         }
         Ok(true)
     }
@@ -289,7 +316,10 @@ fn forward_control(
 /// What the client and the daemon are told when `side` ended for `reason`. A side that broke a rule is
 /// told which; the other learns that the first is gone.
 fn last_words(side: Side, reason: &Error) -> (Error, Error) {
-    let gone = |text: &str| Error::Closed { reason: Reason::ByApplication, text: text.to_owned() };
+    let gone = |text: &str| Error::Closed {
+        reason: Reason::ByApplication,
+        text: text.to_owned(),
+    };
     match (side, reason) {
         (_, Error::Closed { .. }) => (reason.clone(), reason.clone()),
         (Side::Client, _) => (reason.clone(), gone("the client is gone")),

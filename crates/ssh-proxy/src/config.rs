@@ -1,0 +1,517 @@
+//! The configuration file: the JSON that the BOSH job renders, key by key.
+//!
+//! Read as Go reads it: keys in any case, unknown keys ignored, the last of two equal keys wins,
+//! `null` counts as absent, and nothing behind the first JSON value is looked at. Values keep their
+//! JSON types here; [`crate::settings`] makes sense of them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::{self, MapAccess, Visitor};
+use serde_json::Value;
+use ssh_proto::Secret;
+
+use crate::duration;
+
+/// Makes a struct whose fields are keys of a JSON object of the same name.
+macro_rules! object {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $field:ident: $ty:ty,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug)]
+        pub(crate) struct $name {
+            $($(#[$doc])* pub(crate) $field: $ty,)*
+        }
+
+        impl $name {
+            fn take(mut object: Object, inside: &str, problems: &mut Vec<String>) -> Self {
+                Self {
+                    $($field: object.take(stringify!($field), inside, problems),)*
+                }
+            }
+        }
+    };
+}
+
+object! {
+    /// The file. Texts are empty, numbers zero and switches off where a key is absent.
+    File {
+        /// Where SSH clients are awaited.
+        address: String,
+        /// Where the health server listens.
+        health_check_address: String,
+        /// Do without the health server.
+        disable_health_check_server: bool,
+        /// Private host key as PEM text, not a path.
+        host_key: Secret<String>,
+        /// URL of BBS.
+        bbs_address: String,
+        /// Path of the CA certificates that BBS is verified with.
+        bbs_ca_cert: String,
+        /// Path of the client certificate shown to BBS.
+        bbs_client_cert: String,
+        /// Path of the key of this certificate.
+        bbs_client_key: String,
+        /// TLS sessions to remember; 0 for the default.
+        bbs_client_session_cache_size: i64,
+        /// Idle connections to keep; 0 for the default.
+        bbs_max_idle_conns_per_host: i64,
+        /// URL of Cloud Controller.
+        cc_api_url: String,
+        /// Path of the CA certificates for Cloud Controller (and UAA).
+        cc_api_ca_cert: String,
+        /// Path of the client certificate shown to Cloud Controller.
+        cc_api_client_cert: String,
+        /// Path of the key of this certificate.
+        cc_api_client_key: String,
+        /// URL where UAA exchanges codes for tokens.
+        uaa_token_url: String,
+        /// Name of our OAuth client.
+        uaa_username: String,
+        /// Its secret.
+        uaa_password: Secret<String>,
+        /// Path of the CA certificates for UAA (and Cloud Controller).
+        uaa_ca_cert: String,
+        /// Do not verify UAA and Cloud Controller.
+        skip_cert_verify: bool,
+        /// Serve the realm `cf:`.
+        enable_cf_auth: bool,
+        /// Serve the realm `diego:`.
+        enable_diego_auth: bool,
+        /// The password of the realm `diego:`.
+        diego_credentials: Secret<String>,
+        /// Comma-separated list; empty for the defaults, like the next three.
+        allowed_ciphers: String,
+        /// Comma-separated list.
+        allowed_macs: String,
+        /// Comma-separated list.
+        allowed_key_exchanges: String,
+        /// Comma-separated list.
+        allowed_host_key_algorithms: String,
+        /// Bound of one call to the platform, its retries included.
+        communication_timeout: Option<Duration>,
+        /// How long a client may be silent.
+        idle_connection_timeout: Option<Duration>,
+        /// How long a connection may last.
+        max_connection_duration: Option<Duration>,
+        /// How long a login may take. Ours.
+        login_timeout: Option<Duration>,
+        /// Dial instances at their own address if they have no preference.
+        connect_to_instance_address: bool,
+        /// Speak TLS to instances that can.
+        backends_tls_enabled: bool,
+        /// Path of the CA certificates for instances.
+        backends_tls_ca_certificates: String,
+        /// Path of the client certificate shown to instances.
+        backends_tls_client_certificate: String,
+        /// Path of the key of this certificate.
+        backends_tls_client_private_key: String,
+        /// Go on in clear where TLS to an instance fails. Ours.
+        backends_tls_fallback: bool,
+        /// Refuse instances without a host fingerprint even if TLS proved them. Ours.
+        require_host_fingerprint: bool,
+        /// Where the debug server listens; empty for none.
+        debug_address: String,
+        /// `debug`, `info`, `error` or `fatal`; must be given.
+        log_level: String,
+        /// Form of log lines.
+        time_format: TimeFormat,
+        /// Hide secrets in log lines.
+        redact_secrets: bool,
+        /// What counts as secret, as regular expressions; empty for the defaults.
+        redact_patterns: Vec<String>,
+        /// Bytes of a text in a log line; 0 for no limit.
+        max_data_string_length: i64,
+        /// How to reach the loggregator agent.
+        loggregator: Loggregator,
+    }
+}
+
+object! {
+    /// The object under `loggregator`.
+    #[allow(dead_code, reason = "a mirror of the file; some keys have no effect")]
+    Loggregator {
+        /// Off means that nothing is sent. Absent: on if the three paths are given.
+        loggregator_use_v2_api: Option<bool>,
+        /// Port of the agent on this machine; 0 for its default.
+        loggregator_api_port: i64,
+        /// Path of the CA certificates for the agent.
+        loggregator_ca_path: String,
+        /// Path of the client certificate shown to the agent.
+        loggregator_cert_path: String,
+        /// Path of the key of this certificate.
+        loggregator_key_path: String,
+        /// Known but without effect, like the next three: the agent adds its own.
+        loggregator_job_deployment: String,
+        /// Without effect.
+        loggregator_job_name: String,
+        /// Without effect.
+        loggregator_job_index: String,
+        /// Without effect.
+        loggregator_job_ip: String,
+        /// The tag `origin` of every envelope.
+        loggregator_job_origin: String,
+        /// Source id of our own metrics.
+        loggregator_source_id: String,
+        /// Instance id of our own metrics.
+        loggregator_instance_id: String,
+        /// Envelopes in a batch; 0 for the default.
+        loggregator_batch_max_size: i64,
+        /// Known but without effect.
+        loggregator_app_metric_exclusion_filter: Vec<String>,
+        /// `BatchFlushInterval`: nanoseconds between batches; 0 for the default.
+        batchflushinterval: i64,
+    }
+}
+
+impl File {
+    /// Reads the first JSON value of `text`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong: one problem of syntax, or every value of a wrong type, each with its key. The
+    /// problems never show values, since those of wrong keys can be secrets.
+    pub(crate) fn parse(text: &[u8]) -> Result<Self, Vec<String>> {
+        let mut json = serde_json::Deserializer::from_slice(text);
+        let object = Option::<Object>::deserialize(&mut json)
+            .map_err(|error| vec![syntax_problem(&error)])?
+            .unwrap_or_default();
+        let mut problems = Vec::new();
+        let file = Self::take(object, "", &mut problems);
+        if problems.is_empty() {
+            Ok(file)
+        } else {
+            Err(problems)
+        }
+    }
+}
+
+/// What is wrong and where, without the text that serde_json quotes.
+fn syntax_problem(error: &serde_json::Error) -> String {
+    let what = match error.classify() {
+        serde_json::error::Category::Eof => "ends early",
+        serde_json::error::Category::Data => "is not a JSON object",
+        _ => "is not JSON",
+    };
+    format!("{what} (line {}, column {})", error.line(), error.column())
+}
+
+/// A JSON object by lower-case keys.
+#[derive(Debug, Default)]
+struct Object(BTreeMap<String, Value>);
+
+impl Object {
+    fn insert(&mut self, key: &str, value: Value) {
+        // A null leaves what an earlier key has set, as in Go.
+        if !value.is_null() {
+            self.0.insert(key.to_ascii_lowercase(), value);
+        }
+    }
+
+    /// The value under `key`, or what stands for an absent one.
+    fn take<T: FromJson>(&mut self, key: &str, inside: &str, problems: &mut Vec<String>) -> T {
+        match self.0.remove(key) {
+            None => T::absent(),
+            Some(value) => T::from_json(value, key, problems).unwrap_or_else(|problem| {
+                problems.push(format!("{inside}{key}: {problem}"));
+                T::absent()
+            }),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = Object;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+                let mut object = Object::default();
+                while let Some((key, value)) = map.next_entry::<String, Value>()? {
+                    object.insert(&key, value);
+                }
+                Ok(object)
+            }
+        }
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+/// Types of values in the file.
+trait FromJson: Sized {
+    /// What stands for an absent key.
+    fn absent() -> Self;
+
+    /// Reads `value`; an error tells what was expected, without the value. Objects report the
+    /// problems of what they contain themselves.
+    fn from_json(value: Value, key: &str, problems: &mut Vec<String>) -> Result<Self, String>;
+}
+
+fn expected(what: &str, found: &Value) -> String {
+    let found = match found {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    };
+    format!("expected {what}, found {found}")
+}
+
+impl FromJson for String {
+    fn absent() -> Self {
+        Self::new()
+    }
+
+    fn from_json(value: Value, _: &str, _: &mut Vec<String>) -> Result<Self, String> {
+        match value {
+            Value::String(text) => Ok(text),
+            other => Err(expected("a string", &other)),
+        }
+    }
+}
+
+impl FromJson for Secret<String> {
+    fn absent() -> Self {
+        Self::new(String::new())
+    }
+
+    fn from_json(value: Value, key: &str, problems: &mut Vec<String>) -> Result<Self, String> {
+        String::from_json(value, key, problems).map(Self::new)
+    }
+}
+
+impl FromJson for bool {
+    fn absent() -> Self {
+        false
+    }
+
+    fn from_json(value: Value, _: &str, _: &mut Vec<String>) -> Result<Self, String> {
+        value
+            .as_bool()
+            .ok_or_else(|| expected("true or false", &value))
+    }
+}
+
+impl FromJson for Option<bool> {
+    fn absent() -> Self {
+        None
+    }
+
+    fn from_json(value: Value, key: &str, problems: &mut Vec<String>) -> Result<Self, String> {
+        bool::from_json(value, key, problems).map(Some)
+    }
+}
+
+impl FromJson for i64 {
+    fn absent() -> Self {
+        0
+    }
+
+    fn from_json(value: Value, _: &str, _: &mut Vec<String>) -> Result<Self, String> {
+        value.as_i64().ok_or_else(|| match value {
+            Value::Number(_) => "expected a whole number within 64 bits".to_owned(),
+            other => expected("a whole number", &other),
+        })
+    }
+}
+
+impl FromJson for Vec<String> {
+    fn absent() -> Self {
+        Self::new()
+    }
+
+    fn from_json(value: Value, _: &str, _: &mut Vec<String>) -> Result<Self, String> {
+        let Value::Array(values) = value else {
+            return Err(expected("a list of strings", &value));
+        };
+        values
+            .into_iter()
+            .map(|value| match value {
+                Value::String(text) => Ok(text),
+                other => Err(expected("a list of strings", &other) + " in it"),
+            })
+            .collect()
+    }
+}
+
+impl FromJson for Option<Duration> {
+    fn absent() -> Self {
+        None
+    }
+
+    fn from_json(value: Value, _: &str, _: &mut Vec<String>) -> Result<Self, String> {
+        match value {
+            Value::String(text) => duration::parse(&text).map(Some),
+            other => Err(expected("a duration such as \"10s\"", &other)),
+        }
+    }
+}
+
+/// Form of log lines as the file names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TimeFormat(pub(crate) lager::TimeFormat);
+
+impl FromJson for TimeFormat {
+    fn absent() -> Self {
+        Self(lager::TimeFormat::UnixEpoch)
+    }
+
+    fn from_json(value: Value, _: &str, _: &mut Vec<String>) -> Result<Self, String> {
+        let number = value.as_i64();
+        match (value.as_str(), number) {
+            (Some("unix-epoch" | "0" | ""), _) | (_, Some(0)) => Ok(Self::absent()),
+            (Some("rfc3339" | "1"), _) | (_, Some(1)) => Ok(Self(lager::TimeFormat::Rfc3339)),
+            _ => Err("expected \"unix-epoch\" or \"rfc3339\"".to_owned()),
+        }
+    }
+}
+
+impl FromJson for Loggregator {
+    fn absent() -> Self {
+        Self::take(Object::default(), "", &mut Vec::new())
+    }
+
+    fn from_json(value: Value, key: &str, problems: &mut Vec<String>) -> Result<Self, String> {
+        let Value::Object(map) = value else {
+            return Err(expected("an object", &value));
+        };
+        let mut object = Object::default();
+        for (key, value) in map {
+            object.insert(&key, value);
+        }
+        Ok(Self::take(object, &format!("{key}."), problems))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> File {
+        File::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn an_empty_object_is_all_defaults() {
+        for text in ["{}", "null", "{\"unknown\": [1, {}]}"] {
+            let file = file(text);
+            assert_eq!(file.address, "");
+            assert_eq!(file.log_level, "");
+            assert_eq!(file.login_timeout, None);
+            assert_eq!(file.time_format.0, lager::TimeFormat::UnixEpoch);
+            assert_eq!(file.loggregator.loggregator_use_v2_api, None);
+            assert_eq!(file.host_key.expose(), "");
+        }
+    }
+
+    #[test]
+    fn keys_are_read_as_go_reads_them() {
+        let file = file(
+            r#"{"ADDRESS": "a", "Address": "b", "address": null, "log_LEVEL": "info",
+                "redact_patterns": null, "host_key": "k", "host_key": "l"}
+               trailing text {"address": "c"}"#,
+        );
+        assert_eq!(file.address, "b");
+        assert_eq!(file.log_level, "info");
+        assert_eq!(file.host_key.expose(), "l");
+        assert!(file.redact_patterns.is_empty());
+    }
+
+    /// The file that the acceptance suite of the system we replace writes.
+    #[test]
+    fn the_whole_go_struct_is_read() {
+        let file = file(
+            r#"{"address":"127.0.0.1:7000","health_check_address":"127.0.0.1:7001",
+            "disable_health_check_server":false,"host_key":"PEM","bbs_address":"https://127.0.0.1:1",
+            "cc_api_url":"https://127.0.0.1:2","cc_api_ca_cert":"/ca","uaa_token_url":"","uaa_password":"p",
+            "uaa_username":"u","uaa_ca_cert":"","skip_cert_verify":false,
+            "communication_timeout":"10s","idle_connection_timeout":"500ms",
+            "enable_cf_auth":true,"enable_diego_auth":true,"diego_credentials":"some-creds",
+            "allowed_ciphers":"","allowed_macs":"","allowed_key_exchanges":"",
+            "loggregator":{"loggregator_use_v2_api":true,"loggregator_api_port":3458,
+              "loggregator_ca_path":"","loggregator_cert_path":"","loggregator_key_path":"",
+              "loggregator_job_deployment":"","loggregator_job_name":"","loggregator_job_index":"",
+              "loggregator_job_ip":"","loggregator_job_origin":"ssh_proxy","loggregator_source_id":"",
+              "loggregator_instance_id":"","loggregator_batch_max_size":10,
+              "loggregator_app_metric_exclusion_filter":null,"BatchFlushInterval":10000000},
+            "connect_to_instance_address":false,"backends_tls_enabled":false,
+            "log_level":"info","redact_secrets":false,"redact_patterns":null,
+            "time_format":"unix-epoch","max_data_string_length":0}"#,
+        );
+        assert_eq!(file.communication_timeout, Some(Duration::from_secs(10)));
+        assert_eq!(
+            file.idle_connection_timeout,
+            Some(Duration::from_millis(500))
+        );
+        assert_eq!(file.max_connection_duration, None);
+        assert_eq!(file.loggregator.batchflushinterval, 10_000_000);
+        assert_eq!(file.loggregator.loggregator_use_v2_api, Some(true));
+        assert_eq!(file.loggregator.loggregator_job_origin, "ssh_proxy");
+        assert!(file.enable_cf_auth && file.enable_diego_auth);
+    }
+
+    #[test]
+    fn time_formats_have_names_and_numbers() {
+        for (value, format) in [
+            ("\"unix-epoch\"", lager::TimeFormat::UnixEpoch),
+            ("0", lager::TimeFormat::UnixEpoch),
+            ("\"rfc3339\"", lager::TimeFormat::Rfc3339),
+            ("1", lager::TimeFormat::Rfc3339),
+        ] {
+            let file = file(&format!("{{\"time_format\": {value}}}"));
+            assert_eq!(file.time_format.0, format);
+        }
+        assert!(File::parse(b"{\"time_format\": \"epoch\"}").is_err());
+        assert!(File::parse(b"{\"time_format\": 2}").is_err());
+    }
+
+    #[test]
+    fn every_problem_is_told_with_its_key_and_without_values() {
+        let problems = File::parse(
+            br#"{"address": 5, "uaa_password": 123456, "communication_timeout": "10",
+                "login_timeout": 10, "enable_cf_auth": "yes", "redact_patterns": ["a", 1],
+                "bbs_max_idle_conns_per_host": 1.5,
+                "loggregator": {"loggregator_api_port": "x", "BatchFlushInterval": "1s"}}"#,
+        )
+        .unwrap_err();
+        assert_eq!(
+            problems,
+            [
+                "address: expected a string, found a number",
+                "bbs_max_idle_conns_per_host: expected a whole number within 64 bits",
+                "uaa_password: expected a string, found a number",
+                "enable_cf_auth: expected true or false, found a string",
+                "communication_timeout: missing unit in duration \"10\"",
+                "login_timeout: expected a duration such as \"10s\", found a number",
+                "redact_patterns: expected a list of strings, found a number in it",
+                "loggregator.loggregator_api_port: expected a whole number, found a string",
+                "loggregator.batchflushinterval: expected a whole number, found a string",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_not_json_is_located_but_not_quoted() {
+        for (text, problem) in [
+            ("", "ends early (line 1, column 0)"),
+            ("{\"a\":\n\"hunter2", "ends early (line 2, column 8)"),
+            ("{\"a\" hunter2}", "is not JSON (line 1, column 6)"),
+            ("[1]", "is not a JSON object (line 1, column 0)"),
+            ("\"x\"", "is not a JSON object (line 1, column 3)"),
+        ] {
+            assert_eq!(
+                File::parse(text.as_bytes()).unwrap_err(),
+                [problem],
+                "{text}"
+            );
+        }
+    }
+}

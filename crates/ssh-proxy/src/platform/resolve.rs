@@ -1,0 +1,345 @@
+//! Names to addresses, and connections to names.
+//!
+//! Names are looked up in the hosts file and then by DNS as resolv.conf says, in pure Rust: a
+//! static binary cannot use the C library's name services. Both files are read again when they
+//! change. `localhost` needs neither of them, and IP literals bypass all this.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use hickory_resolver::config::{
+    LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::{TokioResolver, system_conf};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// The least time that one of several addresses gets to answer, as in Go's dialer: less would only
+/// make sure that none of them can.
+const MIN_ADDRESS_SHARE: Duration = Duration::from_secs(2);
+
+/// How long the files are taken to be unchanged after a look at them.
+const RECHECK: Duration = Duration::from_secs(5);
+
+/// What is asked where resolv.conf names nobody, as libc and Go do.
+const DEFAULT_NAME_SERVER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// The files that say how to resolve names.
+#[derive(Debug, Clone)]
+pub(crate) struct Files {
+    /// Names known here.
+    pub(crate) hosts: PathBuf,
+    /// Name servers and search list.
+    pub(crate) resolv_conf: PathBuf,
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self {
+            hosts: "/etc/hosts".into(),
+            resolv_conf: "/etc/resolv.conf".into(),
+        }
+    }
+}
+
+impl Files {
+    /// When the files were changed last; `None` for those that are not there.
+    fn changed(&self) -> [Option<SystemTime>; 2] {
+        [&self.hosts, &self.resolv_conf]
+            .map(|file| fs::metadata(file).and_then(|m| m.modified()).ok())
+    }
+}
+
+/// Resolves names; cheap to share behind an `Arc`.
+pub(crate) struct Resolver {
+    files: Files,
+    state: Mutex<State>,
+}
+
+/// What was read of the files and when.
+struct State {
+    names: Names,
+    changed: [Option<SystemTime>; 2],
+    checked: Instant,
+}
+
+/// What the files say.
+#[derive(Clone)]
+struct Names {
+    /// The hosts file by lower-case names; they are not asked of DNS at all.
+    hosts: Arc<HashMap<String, Vec<IpAddr>>>,
+    /// `None` if there is no way to ask.
+    dns: Option<TokioResolver>,
+}
+
+impl Resolver {
+    /// Reads `files`.
+    pub(crate) fn new(files: Files) -> Self {
+        let state = State {
+            changed: files.changed(),
+            names: Names::read(&files),
+            checked: Instant::now(),
+        };
+        Self {
+            files,
+            state: Mutex::new(state),
+        }
+    }
+
+    /// Connects to a name or IP literal, trying each of its addresses in turn until one answers.
+    ///
+    /// `budget` bounds resolving and all attempts together; each address gets its share of what is
+    /// left. The error is that of the first address.
+    pub(crate) async fn connect(
+        &self,
+        host: &str,
+        port: u16,
+        budget: Duration,
+    ) -> io::Result<TcpStream> {
+        let deadline = Instant::now() + budget;
+        let addresses = timeout(budget, self.addresses(host, port))
+            .await
+            .unwrap_or_else(|_| Err(timed_out()))
+            .map_err(|error| io::Error::new(error.kind(), format!("lookup {host}: {error}")))?;
+        connect_any(&addresses, deadline).await
+    }
+
+    /// The addresses of a name or IP literal, in the order to try them; never empty.
+    pub(crate) async fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        let literal = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        let found = match literal.unwrap_or(host).parse() {
+            Ok(ip) => vec![ip],
+            Err(_) => self.current().lookup(host).await?,
+        };
+        if found.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "no such host"));
+        }
+        Ok(found
+            .into_iter()
+            .map(|ip| SocketAddr::new(ip, port))
+            .collect())
+    }
+
+    /// The names as the files have them now.
+    fn current(&self) -> Names {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.checked.elapsed() >= RECHECK {
+            state.checked = Instant::now();
+            let changed = self.files.changed();
+            if changed != state.changed {
+                state.changed = changed;
+                state.names = Names::read(&self.files);
+            }
+        }
+        state.names.clone()
+    }
+}
+
+impl Names {
+    fn read(files: &Files) -> Self {
+        let hosts = fs::read(&files.hosts).unwrap_or_default();
+        Self {
+            hosts: Arc::new(parse_hosts(&String::from_utf8_lossy(&hosts))),
+            dns: dns(files),
+        }
+    }
+
+    async fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        if let Some(addresses) = self.hosts.get(&name) {
+            return Ok(addresses.clone());
+        }
+        // RFC 6761 section 6.3.
+        if name == "localhost" || name.ends_with(".localhost") {
+            return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+        }
+        let dns = self
+            .dns
+            .as_ref()
+            .ok_or_else(|| io::Error::other("no name servers"))?;
+        let found = dns.lookup_ip(host).await.map_err(io::Error::other)?;
+        Ok(found.iter().collect())
+    }
+}
+
+/// Lines of an address and names, as in hosts(5); lines that are none are passed over.
+fn parse_hosts(text: &str) -> HashMap<String, Vec<IpAddr>> {
+    let mut hosts: HashMap<String, Vec<IpAddr>> = HashMap::new();
+    for line in text.lines() {
+        let line = line.split('#').next().unwrap_or_default();
+        let mut words = line.split_whitespace();
+        let Some(Ok(address)) = words.next().map(str::parse) else {
+            continue;
+        };
+        for name in words {
+            let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+            hosts.entry(name).or_default().push(address);
+        }
+    }
+    hosts
+}
+
+/// Connects to the first of `addresses` that answers before `deadline`.
+async fn connect_any(addresses: &[SocketAddr], deadline: Instant) -> io::Result<TcpStream> {
+    let mut first_error = None;
+    for (tried, address) in addresses.iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        let error = match timeout(
+            share(left, addresses.len() - tried),
+            TcpStream::connect(address),
+        )
+        .await
+        {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => error,
+            Err(_) => timed_out(),
+        };
+        let text = format!("dial tcp {address}: connect: {}", super::os_text(&error));
+        first_error.get_or_insert(io::Error::new(error.kind(), text));
+    }
+    Err(first_error.unwrap_or_else(timed_out))
+}
+
+/// What one of `addresses` addresses gets of the time left.
+fn share(left: Duration, addresses: usize) -> Duration {
+    let addresses = u32::try_from(addresses).unwrap_or(u32::MAX).max(1);
+    (left / addresses).max(MIN_ADDRESS_SHARE).min(left)
+}
+
+fn timed_out() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "i/o timeout")
+}
+
+/// The resolver that resolv.conf asks for.
+fn dns(files: &Files) -> Option<TokioResolver> {
+    let configured = fs::read(&files.resolv_conf)
+        .ok()
+        .and_then(|text| system_conf::parse_resolv_conf(text).ok());
+    let (config, mut options) = configured.unwrap_or_else(|| {
+        let server = NameServerConfig::udp_and_tcp(DEFAULT_NAME_SERVER);
+        (
+            ResolverConfig::from_parts(None, Vec::new(), vec![server]),
+            ResolverOpts::default(),
+        )
+    });
+    // The platform's own names are IPv4 nearly everywhere.
+    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+    // Looked at before, in the file that we were told.
+    options.use_hosts_file = ResolveHosts::Never;
+    TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        .with_options(options)
+        .build()
+        .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use tokio::net::TcpListener;
+
+    /// Files in a directory of the test.
+    fn files(dir: &tempfile::TempDir, hosts: &str) -> Files {
+        let files = Files {
+            hosts: dir.path().join("hosts"),
+            resolv_conf: dir.path().join("resolv.conf"),
+        };
+        fs::write(&files.hosts, hosts).unwrap();
+        files
+    }
+
+    #[tokio::test]
+    async fn literals_and_localhost_need_no_files() {
+        let resolver = Resolver::new(Files {
+            hosts: "/does/not/exist".into(),
+            resolv_conf: "/does/not/exist".into(),
+        });
+        for (host, address) in [
+            ("10.0.0.1", "10.0.0.1:80"),
+            ("fd00::1", "[fd00::1]:80"),
+            ("[fd00::1]", "[fd00::1]:80"),
+        ] {
+            let expected: Vec<SocketAddr> = vec![address.parse().unwrap()];
+            assert_eq!(resolver.addresses(host, 80).await.unwrap(), expected);
+        }
+        let local = resolver.addresses("localhost", 80).await.unwrap();
+        assert!(
+            local.contains(&"127.0.0.1:80".parse().unwrap()),
+            "{local:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn the_hosts_file_is_read_again_when_it_changes() {
+        let dir = tempfile::tempdir().unwrap();
+        let resolver = Resolver::new(files(&dir, "10.0.0.1 bbs.test\n10.0.0.2 bbs.test\n"));
+        let mut found = resolver.addresses("bbs.test", 1).await.unwrap();
+        found.sort();
+        assert_eq!(
+            found,
+            ["10.0.0.1:1".parse().unwrap(), "10.0.0.2:1".parse().unwrap()]
+        );
+
+        fs::write(dir.path().join("hosts"), "10.0.0.3 bbs.test\n").unwrap();
+        let later = SystemTime::now() + Duration::from_secs(10);
+        let file = fs::File::options()
+            .append(true)
+            .open(dir.path().join("hosts"))
+            .unwrap();
+        file.set_modified(later).unwrap();
+        resolver.state.lock().unwrap().checked -= RECHECK;
+        let found = resolver.addresses("bbs.test", 1).await.unwrap();
+        assert_eq!(found, ["10.0.0.3:1".parse().unwrap()]);
+    }
+
+    #[test]
+    fn the_hosts_file_is_read_leniently() {
+        let hosts =
+            parse_hosts("# x\n::1 Localhost # y\nnonsense a\n10.0.0.1\tb. c\r\n10.0.0.2 b\n");
+        assert_eq!(hosts["localhost"], [IpAddr::from(Ipv6Addr::LOCALHOST)]);
+        assert_eq!(
+            hosts["b"],
+            [IpAddr::from([10, 0, 0, 1]), [10, 0, 0, 2].into()]
+        );
+        assert_eq!(hosts["c"].len(), 1);
+        assert_eq!(hosts.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_refuses_leads_to_the_next() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let dead = SocketAddr::from(([127, 0, 0, 2], port));
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let live = listener.local_addr().unwrap();
+        let stream = connect_any(&[dead, live], deadline).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), live);
+
+        let error = connect_any(&[dead, dead], deadline).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("dial tcp {dead}: connect: connection refused")
+        );
+        assert!(connect_any(&[live], Instant::now()).await.is_err());
+    }
+
+    #[test]
+    fn addresses_share_the_time_left() {
+        let seconds = Duration::from_secs;
+        assert_eq!(share(seconds(5), 1), seconds(5));
+        assert_eq!(share(seconds(5), 2), Duration::from_millis(2500));
+        assert_eq!(share(seconds(5), 4), seconds(2));
+        assert_eq!(share(seconds(1), 4), seconds(1));
+    }
+}

@@ -1,0 +1,225 @@
+//! The binary from the outside: what it says and how it ends when it is started wrongly, and that
+//! it starts and stops.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "clippy.toml frees tests, but not the helpers beside them"
+)]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+/// A directory with a configuration that works.
+struct Rig {
+    dir: tempfile::TempDir,
+    config: Value,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["x".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let write = |name: &str, text: String| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let certificate = write("crt", certificate.pem());
+        let key = write("key", key.serialize_pem());
+        let config = json!({
+            "address": "127.0.0.1:0", "disable_health_check_server": true, "log_level": "info",
+            "host_key": std::fs::read_to_string(&key).unwrap(),
+            "bbs_address": "https://127.0.0.1:1", "bbs_ca_cert": certificate,
+            "bbs_client_cert": certificate, "bbs_client_key": key,
+        });
+        Self { dir, config }
+    }
+
+    fn set(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.config[key] = value.into();
+        self
+    }
+
+    fn command(&self) -> Command {
+        let path = self.dir.path().join("config.json");
+        std::fs::write(&path, self.config.to_string()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ssh-proxy"));
+        command.arg(format!("-config={}", path.display()));
+        command
+    }
+
+    fn run(&self) -> Output {
+        self.command().output().unwrap()
+    }
+}
+
+fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_ssh-proxy"))
+        .args(arguments)
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+fn lines(output: &Output) -> Vec<Value> {
+    let stdout = String::from_utf8(output.stdout.clone()).unwrap();
+    stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn wrong_calls_end_with_a_word_on_stderr_only() {
+    let cases: [(&[&str], i32, &str); 4] = [
+        (&["-help"], 0, "Usage of "),
+        (
+            &["-nope"],
+            2,
+            "flag provided but not defined: -nope\nUsage of ",
+        ),
+        (
+            &[],
+            2,
+            "ssh-proxy: -config: open : no such file or directory\n",
+        ),
+        (
+            &["-config", "/none"],
+            2,
+            "ssh-proxy: -config: open /none: no such",
+        ),
+    ];
+    for (arguments, code, start) in cases {
+        let (exit, stdout, stderr) = run(arguments);
+        assert_eq!((exit, stdout.as_str()), (Some(code), ""), "{arguments:?}");
+        assert!(stderr.starts_with(start), "{stderr}");
+    }
+}
+
+#[test]
+fn wrong_values_and_levels_end_without_a_log() {
+    for (key, value, words) in [
+        ("log_level", json!(""), "unknown log level: \n"),
+        (
+            "communication_timeout",
+            json!(10),
+            "communication_timeout: expected a duration",
+        ),
+        (
+            "uaa_password",
+            json!(12345),
+            "uaa_password: expected a string, found a number",
+        ),
+    ] {
+        let output = Rig::new().set(key, value).run();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(output.stdout.is_empty());
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            stderr.contains(words) && !stderr.contains("12345"),
+            "{stderr}"
+        );
+    }
+}
+
+#[test]
+fn the_first_problem_decides_and_the_others_follow() {
+    let rig = Rig::new()
+        .set("host_key", "junk")
+        .set("address", "nonsense");
+    let output = rig.run();
+    assert_eq!(output.status.code(), Some(2));
+    let lines = lines(&output);
+    assert_eq!(lines[0]["message"], "ssh-proxy.failed-to-parse-private-key");
+    assert_eq!(lines[1]["message"], "ssh-proxy.failed-to-parse-host-key");
+    assert_eq!(lines[1]["log_level"], 3);
+    assert!(lines[1]["data"]["trace"].is_string());
+    let others = lines[1]["data"]["problems"].as_str().unwrap();
+    assert!(others.starts_with("address: Exit trace"), "{others}");
+
+    let output = Rig::new().set("enable_cf_auth", true).run();
+    assert_eq!(output.status.code(), Some(1));
+    let line = &self::lines(&output)[0];
+    assert_eq!(line["message"], "ssh-proxy.configure-failed");
+    assert_eq!(
+        line["data"]["error"],
+        "ccAPIURL is required for Cloud Foundry authentication"
+    );
+}
+
+#[test]
+fn a_taken_port_is_a_failure() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = Rig::new().set("address", address.as_str()).run();
+    assert_eq!(output.status.code(), Some(1));
+    let line = &lines(&output)[0];
+    assert_eq!(line["message"], "ssh-proxy.exited-with-failure");
+    let error = line["data"]["error"].as_str().unwrap();
+    assert!(error.starts_with("Exit trace for group:\nssh-proxy exited with error: listen tcp"));
+    assert!(error.contains("bind: address already in use\n"), "{error}");
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+/// Ends with the test, whatever happens.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_proxy_starts_serves_and_stops_at_a_signal() {
+    let (ssh, health) = (free_port(), free_port());
+    let rig = Rig::new()
+        .set("disable_health_check_server", false)
+        .set("health_check_address", health.as_str())
+        .set("address", ssh.as_str());
+    let mut command = rig.command();
+    let mut child = Running(command.stdout(Stdio::piped()).spawn().unwrap());
+    let mut stdout = BufReader::new(child.0.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    assert!(
+        line.contains("\"message\":\"ssh-proxy.started\",\"log_level\":1,\"data\":{}"),
+        "{line}"
+    );
+
+    TcpStream::connect(&ssh).unwrap();
+    let mut stream = TcpStream::connect(&health).unwrap();
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.0 200 OK\r\n"), "{answer}");
+
+    let killed = Command::new("kill").arg(child.0.id().to_string()).status();
+    assert!(killed.unwrap().success());
+    assert_eq!(child.0.wait().unwrap().code(), Some(0));
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    let rest: Vec<Value> = rest
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(rest[0]["message"], "ssh-proxy.server.stopping-server");
+    assert_eq!(rest[1]["message"], "ssh-proxy.exited");
+}
