@@ -251,6 +251,11 @@ impl Raw {
         }
     }
 
+    /// The wire underneath.
+    pub fn into_wire(self) -> Wire<TcpStream> {
+        self.wire
+    }
+
     /// Opens a session channel with our `number`; gives the server's.
     pub async fn open_session(&mut self, number: u32, window: u32) -> Result<u32, Error> {
         self.send(&open("session", number, window, 32 * 1024));

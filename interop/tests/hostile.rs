@@ -1,0 +1,635 @@
+//! Peers that break the rules, against both programs: they are told why and cut, and nobody else
+//! notices. And instances that break them, against the proxy: their user is told, no more.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests are tests too"
+)]
+
+mod support_b;
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use devcell::Cell;
+use devcell::bbs::messages::NetInfo;
+use ssh_proto::algorithm::Algorithms;
+use ssh_proto::auth::Methods;
+use ssh_proto::key::PublicKey;
+use ssh_proto::transport::{Config, Event};
+use ssh_proto::wire::Put;
+use ssh_proto::{Error, msg};
+use ssh_tokio::{Attempt, Authenticator, Denied, Wire, accept};
+use support_b::*;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+
+/// Reason codes of RFC 4253 section 11.1.
+const PROTOCOL_ERROR: u32 = 2;
+const KEY_EXCHANGE_FAILED: u32 = 3;
+const MAC_ERROR: u32 = 5;
+const SERVICE_NOT_AVAILABLE: u32 = 7;
+const VERSION_NOT_SUPPORTED: u32 = 8;
+const BY_APPLICATION: u32 = 11;
+
+const IDENT: &[u8] = b"SSH-2.0-raw\r\n";
+
+/// A KEXINIT with `kex` and otherwise what everyone has; not strict.
+fn kexinit(kex: &str) -> Vec<u8> {
+    let mut payload = vec![msg::KEXINIT];
+    payload.extend_from_slice(&[7; 16]);
+    let lists = [
+        kex,
+        "ssh-ed25519",
+        "aes128-ctr",
+        "aes128-ctr",
+        "hmac-sha2-256",
+        "hmac-sha2-256",
+        "none",
+        "none",
+        "",
+        "",
+    ];
+    for list in lists {
+        payload.put_string(list.as_bytes());
+    }
+    payload.put_bool(false);
+    payload.put_u32(0);
+    payload
+}
+
+fn after_ident(parts: &[&[u8]]) -> Vec<u8> {
+    [IDENT, &parts.concat()].concat()
+}
+
+#[tokio::test]
+async fn what_is_no_ssh_at_all_is_told_so() {
+    let cell = Cell::start(options()).await.unwrap();
+    let kexinit = clear_packet(&kexinit("curve25519-sha256"));
+    let low_order_point = {
+        let mut payload = vec![msg::KEX_ECDH_INIT];
+        payload.put_string(&[0; 32]);
+        clear_packet(&payload)
+    };
+    let mut short_point = vec![msg::KEX_ECDH_INIT];
+    short_point.put_string(&[9; 31]);
+    let short_point = clear_packet(&short_point);
+    let mut padding_0 = clear_packet(&[msg::IGNORE, 0, 0, 0, 0]);
+    padding_0[4] = 0;
+    let mut padding_all = clear_packet(&[msg::IGNORE, 0, 0, 0, 0]);
+    padding_all[4] = 255;
+    let cases: Vec<(&str, Vec<u8>, u32)> = vec![
+        (
+            "HTTP",
+            b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+            VERSION_NOT_SUPPORTED,
+        ),
+        (
+            "TLS",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc".to_vec(),
+            VERSION_NOT_SUPPORTED,
+        ),
+        ("zeros", vec![0; 4096], VERSION_NOT_SUPPORTED),
+        ("SSH 1", b"SSH-1.5-old\r\n".to_vec(), VERSION_NOT_SUPPORTED),
+        (
+            "SSH 1.99",
+            b"SSH-1.99-x\r\n".to_vec(),
+            VERSION_NOT_SUPPORTED,
+        ),
+        ("NUL", b"SSH-2.0-x\0y\r\n".to_vec(), VERSION_NOT_SUPPORTED),
+        (
+            "endless line",
+            [b"SSH-2.0-".as_slice(), &[b'a'; 5000]].concat(),
+            VERSION_NOT_SUPPORTED,
+        ),
+        (
+            "lines before it",
+            b"hello\r\nSSH-2.0-x\r\n".to_vec(),
+            VERSION_NOT_SUPPORTED,
+        ),
+        ("length 4 GiB", after_ident(&[&[0xff; 16]]), PROTOCOL_ERROR),
+        (
+            "length 1 MiB",
+            after_ident(&[&0x0010_0004_u32.to_be_bytes(), &[4; 12]]),
+            PROTOCOL_ERROR,
+        ),
+        ("length 0", after_ident(&[&[0; 16]]), PROTOCOL_ERROR),
+        (
+            "misaligned",
+            after_ident(&[&13_u32.to_be_bytes(), &[4; 13]]),
+            PROTOCOL_ERROR,
+        ),
+        ("padding 0", after_ident(&[&padding_0]), PROTOCOL_ERROR),
+        ("padding only", after_ident(&[&padding_all]), PROTOCOL_ERROR),
+        (
+            "empty KEXINIT",
+            after_ident(&[&clear_packet(&[msg::KEXINIT])]),
+            PROTOCOL_ERROR,
+        ),
+        (
+            "two KEXINIT",
+            after_ident(&[&kexinit, &kexinit]),
+            PROTOCOL_ERROR,
+        ),
+        (
+            "NEWKEYS first",
+            after_ident(&[&clear_packet(&[msg::NEWKEYS])]),
+            PROTOCOL_ERROR,
+        ),
+        (
+            "NEWKEYS after KEXINIT",
+            after_ident(&[&kexinit, &clear_packet(&[msg::NEWKEYS])]),
+            PROTOCOL_ERROR,
+        ),
+        (
+            "all-zero point",
+            after_ident(&[&kexinit, &low_order_point]),
+            KEY_EXCHANGE_FAILED,
+        ),
+        (
+            "short point",
+            after_ident(&[&kexinit, &short_point]),
+            KEY_EXCHANGE_FAILED,
+        ),
+        (
+            "nothing in common",
+            after_ident(&[&clear_packet(&self::kexinit("diffie-hellman-group1-sha1"))]),
+            KEY_EXCHANGE_FAILED,
+        ),
+    ];
+    for door in doors(&cell) {
+        let mut bystander = Bystander::enter(&door).await;
+        for (name, bytes, reason) in &cases {
+            let packets = say_in_the_clear(door.address, bytes).await;
+            let (told, text) = read_disconnect(packets.last().unwrap());
+            assert_eq!(told, *reason, "{}: {name}: {text}", door.name);
+            bystander.is_undisturbed().await;
+        }
+        // What belongs to later layers, in the clear.
+        for number in [5, 6, 7, 31, 50, 52, 60, 80, 90, 94, 98, 100, 192, 200, 255] {
+            let bytes = after_ident(&[&clear_packet(&[number])]);
+            let packets = say_in_the_clear(door.address, &bytes).await;
+            let (told, _) = read_disconnect(packets.last().unwrap());
+            assert_eq!(told, PROTOCOL_ERROR, "{}: message {number}", door.name);
+        }
+        bystander.all_is_well().await;
+    }
+    cell.stop().await;
+}
+
+#[tokio::test]
+async fn before_authentication_only_its_own_messages_are_taken() {
+    let cell = Cell::start(options()).await.unwrap();
+    let marker = cell.dir().join("marker");
+    for door in doors(&cell) {
+        let mut bystander = Bystander::enter(&door).await;
+        // EXT_INFO may come first, so it comes second here. Of 80 and above, none at all.
+        let numbers = [6, 7, 20, 21, 30, 31, 51, 52, 53, 60, 61].into_iter();
+        for number in numbers
+            .chain(80..=82)
+            .chain(90..=100)
+            .chain([192, 193, 200, 255])
+        {
+            let mut raw = Raw::served(door.address).await;
+            raw.send(&[number]);
+            let (reason, text) = raw.disconnect().await;
+            assert_eq!(reason, PROTOCOL_ERROR, "{}: {number}: {text}", door.name);
+        }
+        bystander.is_undisturbed().await;
+
+        // A whole session, without having logged in.
+        let mut raw = Raw::served(door.address).await;
+        raw.send(&open("session", 0, 1 << 20, 1 << 15));
+        raw.send(&exec(0, &format!("touch {}", marker.display())));
+        assert_eq!(raw.disconnect().await.0, PROTOCOL_ERROR);
+
+        let mut raw = Raw::keyed(door.address).await;
+        raw.send(&[msg::USERAUTH_REQUEST]);
+        assert_eq!(
+            raw.disconnect().await.0,
+            PROTOCOL_ERROR,
+            "before the service"
+        );
+
+        let mut raw = Raw::served(door.address).await;
+        raw.send(&string_message(msg::SERVICE_REQUEST, "ssh-userauth"));
+        assert_eq!(raw.disconnect().await.0, PROTOCOL_ERROR, "service twice");
+
+        let mut raw = Raw::keyed(door.address).await;
+        raw.send(&string_message(msg::SERVICE_REQUEST, "ssh-connection"));
+        assert_eq!(raw.disconnect().await.0, SERVICE_NOT_AVAILABLE);
+
+        let mut raw = Raw::served(door.address).await;
+        let mut request = string_message(msg::USERAUTH_REQUEST, "user");
+        request.put_string(b"ssh-other");
+        request.put_string(b"none");
+        raw.send(&request);
+        assert_eq!(raw.disconnect().await.0, SERVICE_NOT_AVAILABLE);
+
+        // Harmless ones are taken, and not without end.
+        let mut raw = Raw::served(door.address).await;
+        for _ in 0..100 {
+            raw.send(&[msg::IGNORE, 0, 0, 0, 0]);
+        }
+        assert_eq!(raw.disconnect().await.0, PROTOCOL_ERROR, "too many");
+
+        // Methods that there are not, asked for again and again.
+        let mut raw = Raw::served(door.address).await;
+        for method in ["hostbased", "keyboard-interactive", "gssapi-with-mic", "x"].repeat(6) {
+            let mut request = string_message(msg::USERAUTH_REQUEST, "user");
+            request.put_string(b"ssh-connection");
+            request.put_string(method.as_bytes());
+            raw.send(&request);
+        }
+        let told = raw.disconnect().await;
+        assert_eq!(told, (2, "too many authentication failures".to_owned()));
+        bystander.all_is_well().await;
+    }
+    assert!(!marker.exists());
+    cell.stop().await;
+}
+
+/// One rule broken after login: what is sent, given the server's number of an open session.
+type Breach = fn(u32) -> Vec<u8>;
+
+/// Breaches that the proxy sees by itself, and the daemon too.
+const CONTROL: &[(&str, Breach)] = &[
+    ("EOF for nothing", |_| plain(msg::CHANNEL_EOF, 77)),
+    ("CLOSE for nothing", |_| plain(msg::CHANNEL_CLOSE, 77)),
+    ("request for nothing", |_| exec(77, "true")),
+    ("success for nothing", |_| plain(msg::CHANNEL_SUCCESS, 77)),
+    ("success unasked", |peer| plain(msg::CHANNEL_SUCCESS, peer)),
+    ("failure unasked", |peer| plain(msg::CHANNEL_FAILURE, peer)),
+    ("global success unasked", |_| vec![msg::REQUEST_SUCCESS]),
+    ("global failure unasked", |_| vec![msg::REQUEST_FAILURE]),
+    ("confirmation for nothing", |_| confirmation(77)),
+    ("confirmation twice", confirmation),
+    ("failure to open, unasked", |peer| {
+        let mut payload = plain(msg::CHANNEL_OPEN_FAILURE, peer);
+        payload.put_u32(1);
+        payload.put_string(b"no");
+        payload.put_string(b"");
+        payload
+    }),
+    ("a number that stands for nothing", |_| {
+        plain(msg::CHANNEL_EOF, u32::MAX)
+    }),
+    ("cut-off open", |_| {
+        vec![msg::CHANNEL_OPEN, 0, 0, 0, 7, b's']
+    }),
+    ("a string of 4 GiB", |_| {
+        vec![msg::GLOBAL_REQUEST, 255, 255, 255, 255, b'x']
+    }),
+    ("cut-off request", |peer| plain(msg::CHANNEL_REQUEST, peer)),
+    ("USERAUTH_SUCCESS", |_| vec![msg::USERAUTH_SUCCESS]),
+    ("NEWKEYS", |_| vec![msg::NEWKEYS]),
+    ("kex reply", |_| vec![msg::KEX_ECDH_REPLY]),
+    ("late EXT_INFO", |_| vec![msg::EXT_INFO, 0, 0, 0, 0]),
+    ("empty KEXINIT", |_| vec![msg::KEXINIT]),
+];
+
+/// Breaches in packets that the proxy forwards unseen; the daemon cuts.
+const DATA: &[(&str, Breach)] = &[
+    ("data for nothing", |_| data(77, b"x")),
+    ("extended data for nothing", |_| {
+        let mut payload = plain(msg::CHANNEL_EXTENDED_DATA, 77);
+        payload.put_u32(1);
+        payload.put_string(b"x");
+        payload
+    }),
+    ("window for nothing", |_| window_adjust(77, 1)),
+    ("window beyond 2^32", |peer| window_adjust(peer, u32::MAX)),
+    ("data beyond max packet", |peer| data(peer, &[0; 40 * 1024])),
+    ("cut-off data", |peer| plain(msg::CHANNEL_DATA, peer)),
+];
+
+fn confirmation(channel: u32) -> Vec<u8> {
+    let mut payload = plain(msg::CHANNEL_OPEN_CONFIRMATION, channel);
+    for number in [0, 1 << 20, 1 << 15] {
+        payload.put_u32(number);
+    }
+    payload
+}
+
+#[tokio::test]
+async fn after_login_a_broken_rule_ends_the_connection_and_no_other() {
+    let cell = Cell::start(options()).await.unwrap();
+    for door in doors(&cell) {
+        let mut bystander = Bystander::enter(&door).await;
+        for (name, breach) in CONTROL.iter().chain(DATA) {
+            let mut raw = Raw::login(&door).await.unwrap();
+            let peer = raw.open_session(0, 1 << 20).await.unwrap();
+            raw.send(&breach(peer));
+            let (reason, text) = raw.disconnect().await;
+            let unseen = DATA.iter().any(|(unseen, _)| unseen == name);
+            let expected = if door.name == "proxy" && unseen {
+                BY_APPLICATION
+            } else {
+                PROTOCOL_ERROR
+            };
+            assert_eq!(reason, expected, "{}: {name}: {text}", door.name);
+            bystander.is_undisturbed().await;
+        }
+        bystander.all_is_well().await;
+    }
+    cell.stop().await;
+}
+
+#[tokio::test]
+async fn data_beyond_the_window_end_the_connection() {
+    let cell = Cell::start(options()).await.unwrap();
+    for door in doors(&cell) {
+        let mut bystander = Bystander::enter(&door).await;
+        let mut raw = Raw::login(&door).await.unwrap();
+        let peer = raw.open_session(0, 1 << 20).await.unwrap();
+        raw.send(&exec(peer, "exec sleep 1000"));
+        // A pipe takes 64 KiB without a reader; the window is 2 MiB.
+        let chunk = data(peer, &[b'x'; 32 * 1024]);
+        for _ in 0..70 {
+            raw.send(&chunk);
+            // What was cut already takes no more.
+            if raw.flush().await.is_err() {
+                break;
+            }
+        }
+        let (reason, _) = raw.disconnect().await;
+        let by = [PROTOCOL_ERROR, BY_APPLICATION];
+        assert!(by.contains(&reason), "{}: {reason}", door.name);
+        bystander.all_is_well().await;
+    }
+    cell.stop().await;
+}
+
+/// One bit of an encrypted packet.
+#[tokio::test]
+async fn a_forged_packet_ends_the_connection() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let cell = Cell::start(options()).await.unwrap();
+    for door in doors(&cell) {
+        let raw = Raw::login(&door).await.unwrap();
+        let (mut stream, mut transport) = raw.into_wire().into_parts();
+        transport.send(&[&exec(0, "true")]);
+        let mut packet = transport.output().to_vec();
+        let last = packet.len() - 1;
+        packet[last] ^= 1;
+        stream.write_all(&packet).await.unwrap();
+        // The answer is read by a transport that knows nothing of the forgery.
+        let sent = packet.len();
+        transport.sent(sent);
+        let end = loop {
+            match transport.poll(ssh_tokio::wire::now()) {
+                Ok(Event::NeedInput) => {
+                    let count = within("the end", stream.read(transport.input())).await;
+                    let count = count.unwrap();
+                    assert!(count > 0, "{}: closed without a word", door.name);
+                    transport.filled(count);
+                }
+                Ok(_) => {}
+                Err(end) => break end,
+            }
+        };
+        assert!(
+            matches!(
+                end,
+                Error::Disconnected {
+                    reason: MAC_ERROR,
+                    ..
+                }
+            ),
+            "{}: {end}",
+            door.name
+        );
+    }
+    cell.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_only_unknown_ends_nothing() {
+    let cell = Cell::start(options()).await.unwrap();
+    for door in doors(&cell) {
+        let mut raw = Raw::login(&door).await.unwrap();
+        // Numbers that nobody has given a meaning (RFC 4253 section 11.4).
+        for number in [5, 54, 70, 83, 101, 150, 191, 194, 255] {
+            raw.send(&[number, 1, 2, 3]);
+        }
+        // Too late to matter (RFC 4252 section 5.1).
+        raw.send(&[msg::USERAUTH_REQUEST]);
+        raw.send(&[msg::IGNORE, 0, 0, 0, 0]);
+        // Unknown kinds of everything.
+        raw.send(&open("tun-of-the-future@example.com", 5, 1 << 20, 1 << 15));
+        let packet = raw.wait_for(msg::CHANNEL_OPEN_FAILURE).await.unwrap();
+        assert_eq!((u32_at(&packet, 1), u32_at(&packet, 5)), (5, 3));
+        let mut global = string_message(msg::GLOBAL_REQUEST, "future@example.com");
+        global.put_bool(true);
+        raw.send(&global);
+        raw.wait_for(msg::REQUEST_FAILURE).await.unwrap();
+        raw.send(&open("session", 6, 1 << 20, 0));
+        let packet = raw.wait_for(msg::CHANNEL_OPEN_FAILURE).await.unwrap();
+        assert_eq!(u32_at(&packet, 1), 6, "packets of no size");
+
+        let peer = raw.open_session(0, 1 << 20).await.unwrap();
+        let fields: [(&str, &[&[u8]]); 6] = [
+            ("future@example.com", &[b"x"]),
+            ("env", &[b"cut off"]),
+            ("env", &[b"A\0B", b"C"]),
+            ("env", &[b"A=B", b"C"]),
+            ("pty-req", &[b"xterm"]),
+            ("exec", &[]),
+        ];
+        for (name, fields) in fields {
+            raw.send(&request(peer, name, true, fields));
+            let packet = raw.packet().await.unwrap();
+            assert_eq!(packet[0], msg::CHANNEL_FAILURE, "{}: {name}", door.name);
+        }
+        raw.send(&exec(peer, "echo alive"));
+        let finished = raw.finish(0, peer).await.unwrap();
+        assert_eq!(finished.stdout, b"alive\n", "{}", door.name);
+    }
+    cell.stop().await;
+}
+
+// Hostile instances.
+
+/// Lets in whoever knocks.
+struct Welcome;
+
+impl Authenticator for Welcome {
+    type Grant = ();
+
+    fn methods(&self) -> Methods {
+        Methods::PublicKey
+    }
+
+    fn knows_key(&self, _: &PublicKey) -> bool {
+        true
+    }
+
+    async fn authenticate(&mut self, _: &str, attempt: Attempt) -> Result<(), Denied> {
+        match attempt {
+            Attempt::Key(_) => Ok(()),
+            _ => Err(Denied::Retry(None)),
+        }
+    }
+}
+
+/// A program in the container that has the instance's key and got hold of its port.
+struct Impostor(TcpListener);
+
+impl Impostor {
+    /// Takes the place of the second instance's daemon.
+    async fn instead_of_the_second(cell: &Cell) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        cell.bbs()
+            .update(|state| state.actual[1].net_info = Some(NetInfo::plain(2222, port)));
+        Self(listener)
+    }
+
+    /// A user who logs in through the proxy, and the impostor's end.
+    async fn meet(&self, cell: &Cell) -> (Raw, Wire<TcpStream>) {
+        let user = async {
+            let login = &cell.logins()[1];
+            let mut raw = Raw::served(cell.proxy_address()).await;
+            let tried = raw.try_password(&login.user, &login.password).await;
+            assert_eq!(tried, Ok(true));
+            raw
+        };
+        let impostor = async {
+            let (stream, _) = self.0.accept().await.unwrap();
+            let key = instance_key(cell);
+            let config = Config::server("SSH-2.0-x", Algorithms::default(), vec![key]);
+            let deadline = Instant::now() + PATIENCE;
+            let accepted = accept(stream, Arc::new(config), &mut Welcome, deadline).await;
+            let (authenticated, ()) = accepted.unwrap();
+            authenticated.into_wire()
+        };
+        within("the meeting", async { tokio::join!(user, impostor) }).await
+    }
+}
+
+async fn next_packet(wire: &mut Wire<TcpStream>) -> Result<Vec<u8>, Error> {
+    within("waiting for the proxy", wire.flush()).await?;
+    assert_eq!(within("waiting", wire.next()).await?, Event::Packet);
+    Ok(wire.transport().packet().to_vec())
+}
+
+#[tokio::test]
+async fn an_instance_opens_nothing_that_its_user_did_not_ask_for() {
+    let cell = Cell::start(options()).await.unwrap();
+    let mut bystander = Bystander::enter(&proxy_door(&cell)).await;
+    let impostor = Impostor::instead_of_the_second(&cell).await;
+    let (mut user, mut wire) = impostor.meet(&cell).await;
+    let kinds = [
+        "session",
+        "direct-tcpip",
+        "direct-streamlocal@openssh.com",
+        "forwarded-tcpip",
+        "forwarded-streamlocal@openssh.com",
+        "auth-agent@openssh.com",
+        "auth-agent",
+        "x11",
+        "tun@openssh.com",
+    ];
+    for (number, kind) in (3..).zip(kinds) {
+        let offer = open(kind, number, 1 << 20, 1 << 15);
+        wire.transport_mut().send(&[&offer]);
+        let answer = next_packet(&mut wire).await.unwrap();
+        assert_eq!(answer[0], msg::CHANNEL_OPEN_FAILURE, "{kind}");
+        // Administratively prohibited.
+        assert_eq!(
+            (u32_at(&answer, 1), u32_at(&answer, 5)),
+            (number, 1),
+            "{kind}"
+        );
+    }
+    // Of all this, the user has seen nothing: this comes first.
+    let mut marker = string_message(msg::GLOBAL_REQUEST, "marker@example.com");
+    marker.put_bool(false);
+    wire.transport_mut().send(&[&marker]);
+    within("writing", wire.flush()).await.unwrap();
+    assert_eq!(user.packet().await.unwrap(), marker);
+    bystander.all_is_well().await;
+    cell.stop().await;
+}
+
+#[tokio::test]
+async fn an_instance_that_breaks_a_rule_loses_its_user_and_no_other() {
+    let cell = Cell::start(options()).await.unwrap();
+    let mut bystander = Bystander::enter(&proxy_door(&cell)).await;
+    let impostor = Impostor::instead_of_the_second(&cell).await;
+    let breaches: [(&str, Vec<u8>); 10] = [
+        ("EOF", plain(msg::CHANNEL_EOF, 7)),
+        ("CLOSE", plain(msg::CHANNEL_CLOSE, 7)),
+        ("request", request(7, "exit-status", false, &[])),
+        ("success", plain(msg::CHANNEL_SUCCESS, 7)),
+        ("confirmation", confirmation(7)),
+        ("open failure", plain(msg::CHANNEL_OPEN_FAILURE, 7)),
+        ("global success", vec![msg::REQUEST_SUCCESS]),
+        ("USERAUTH_FAILURE", vec![msg::USERAUTH_FAILURE]),
+        (
+            "a string of 4 GiB",
+            vec![msg::CHANNEL_OPEN, 255, 255, 255, 255],
+        ),
+        ("NEWKEYS", vec![msg::NEWKEYS]),
+    ];
+    for (name, breach) in breaches {
+        let mark = cell.proxy().mark();
+        let (user, mut wire) = impostor.meet(&cell).await;
+        wire.transport_mut().send(&[&breach]);
+        let impostor_end = async {
+            loop {
+                match next_packet(&mut wire).await {
+                    Ok(_) => {}
+                    Err(end) => break end,
+                }
+            }
+        };
+        let (end, told) = tokio::join!(impostor_end, user.disconnect());
+        let expected = matches!(
+            end,
+            Error::Disconnected {
+                reason: PROTOCOL_ERROR,
+                ..
+            }
+        );
+        assert!(expected, "{name}: {end}");
+        let lost = "the connection to the app instance was lost";
+        assert_eq!(told, (BY_APPLICATION, lost.to_owned()), "{name}");
+        let line = cell
+            .proxy()
+            .wait_for_log_after(mark, "protocol error")
+            .await;
+        let line = line.unwrap();
+        assert!(line.contains("relay-ended"), "{name}: {line}");
+        bystander.all_is_well().await;
+    }
+
+    // One that just goes away.
+    let (user, wire) = impostor.meet(&cell).await;
+    drop(wire);
+    assert_eq!(user.disconnect().await.0, BY_APPLICATION);
+    bystander.all_is_well().await;
+    cell.stop().await;
+}
+
+/// What would reach the user's client is never of the transport.
+#[tokio::test]
+async fn an_instance_cannot_speak_for_the_proxy() {
+    let cell = Cell::start(options()).await.unwrap();
+    let impostor = Impostor::instead_of_the_second(&cell).await;
+    let (mut user, mut wire) = impostor.meet(&cell).await;
+    for name in ["hostkeys-00@openssh.com", "hostkeys-prove-00@openssh.com"] {
+        let mut offer = string_message(msg::GLOBAL_REQUEST, name);
+        offer.put_bool(false);
+        wire.transport_mut().send(&[&offer]);
+    }
+    wire.transport_mut().send(&[&[msg::IGNORE, 0, 0, 0, 0]]);
+    wire.transport_mut().send(&[&[150]]);
+    let mut marker = string_message(msg::GLOBAL_REQUEST, "marker@example.com");
+    marker.put_bool(false);
+    wire.transport_mut().send(&[&marker]);
+    within("writing", wire.flush()).await.unwrap();
+    assert_eq!(user.packet().await.unwrap(), marker);
+    cell.stop().await;
+}
