@@ -10,9 +10,13 @@
 mod support_b;
 
 use devcell::Cell;
+use devcell::rig::Process;
 use ssh_proto::msg;
-use ssh_proto::wire::Reader;
+use ssh_proto::transport::Event;
+use ssh_proto::wire::{Put, Reader};
+use ssh_tokio::wire::now;
 use support_b::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// 40 sessions on 4 connections, 200 variables each, all at once: the reference dies of it.
 #[tokio::test]
@@ -264,30 +268,61 @@ async fn a_connection_that_nobody_reads_delays_no_other() {
     cell.stop().await;
 }
 
-/// A client that asks and asks and never reads the answers is made to wait, by TCP; then it gets
-/// them all, in order.
+/// A client that asks and asks and reads no answer is made to wait instead of being remembered; when
+/// it reads at last, it gets them all.
 #[tokio::test]
 async fn answers_that_nobody_reads_are_bounded_and_complete() {
-    const REQUESTS: usize = 20_000;
+    const PINGS: usize = 40_000;
+    /// A quarter of what the answers take.
+    const MOST_KB: u64 = 10 * 1024;
     let cell = Cell::start(options()).await.unwrap();
     for door in doors(&cell) {
         let mut bystander = Bystander::enter(&door).await;
+        let process = match door.name {
+            "proxy" => cell.proxy(),
+            _ => cell.daemon(0).unwrap(),
+        };
+        let before = resident_kb(process);
+
         let mut raw = Raw::login(&door).await.unwrap();
-        let peer = raw.open_session(0, 1 << 20).await.unwrap();
-        let mut asked = 0;
-        let mut answered = 0;
-        let question = request(peer, "future@example.com", true, &[&[b'x'; 1000]]);
-        while answered < REQUESTS {
-            // As fast as the connection takes them; what does not fit waits for answers to be read.
-            while asked < REQUESTS && asked - answered < 200 {
-                raw.send(&question);
-                asked += 1;
-            }
-            let packet = raw.packet().await.unwrap();
-            assert_eq!(packet[0], msg::CHANNEL_FAILURE);
-            answered += 1;
+        let mut ping = vec![msg::PING];
+        ping.put_string(&[b'x'; 1024]);
+        for _ in 0..PINGS {
+            raw.send(&ping);
         }
+        let mut last = string_message(msg::GLOBAL_REQUEST, "last@example.com");
+        last.put_bool(true);
+        raw.send(&last);
+        let (stream, mut transport) = raw.into_wire().into_parts();
+        let (mut reader, mut writer) = stream.into_split();
+        let bytes = transport.output().to_vec();
+        transport.sent(bytes.len());
+        let writing = tokio::spawn(async move { writer.write_all(&bytes).await.map(|()| writer) });
+
+        for _ in 0..5 {
+            bystander.all_is_well().await;
+        }
+        assert!(!writing.is_finished(), "{}: took it all", door.name);
+        let grown = resident_kb(process).saturating_sub(before);
+        assert!(grown < MOST_KB, "{}: {grown} kB", door.name);
+
+        while transport.poll(now()).unwrap() == Event::NeedInput {
+            let count = within("answers", reader.read(transport.input())).await;
+            let count = count.unwrap();
+            assert!(count > 0, "{}: closed", door.name);
+            transport.filled(count);
+        }
+        assert_eq!(transport.packet(), [msg::REQUEST_FAILURE]);
+        writing.await.unwrap().unwrap();
         bystander.all_is_well().await;
     }
     cell.stop().await;
+}
+
+fn resident_kb(process: &Process) -> u64 {
+    let path = format!("/proc/{}/status", process.pid().unwrap());
+    let status = std::fs::read_to_string(path).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let number = line.unwrap().split_whitespace().nth(1);
+    number.unwrap().parse().unwrap()
 }

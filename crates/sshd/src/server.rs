@@ -17,6 +17,7 @@ use ssh_proto::error::Reason;
 use ssh_proto::key::PublicKey;
 use ssh_proto::msg::OpenFailure;
 use ssh_proto::transport::Config;
+use ssh_proto::wire::printable;
 use ssh_tokio::session::{Event, Session};
 use ssh_tokio::{Attempt, Authenticator, Denied, Socket, accept, serve};
 use tokio::net::{TcpListener, TcpStream};
@@ -44,6 +45,9 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 /// So many intervals without an answer, 5 minutes as in the reference, and the client is taken for
 /// dead. A client that is merely suspended for a while should survive.
 const MOST_UNANSWERED: u32 = 20;
+
+/// Bytes of a name of a client's that go into the log. Real ones are a quarter of this.
+const LONGEST_LOGGED: usize = 256;
 
 /// After a request to stop, connections get this long to send their last words.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -218,7 +222,7 @@ impl<S: Socket> Connection<S> {
     }
 
     fn open(&mut self, channel: ChannelId, kind: &str) {
-        debug!(channelType = kind, "new-channel");
+        debug!(channelType = logged(kind), "new-channel");
         let connection = self.session.connection();
         if kind != request::SESSION {
             connection.refuse(channel, OpenFailure::UnknownChannelType, kind);
@@ -237,7 +241,7 @@ impl<S: Socket> Connection<S> {
     }
 
     fn request(&mut self, id: ChannelId, name: &str, payload: &[u8]) {
-        debug!(r#type = name, "received-request");
+        debug!(r#type = logged(name), "received-request");
         let connection = self.session.connection();
         let Some(channel) = self.channels.get_mut(&id) else {
             return connection.reply(id, false);
@@ -303,6 +307,11 @@ impl<S: Socket> Connection<S> {
         }
         Ok(())
     }
+}
+
+/// A name that a client gave, as it goes into the log: clients may fill packets with one.
+fn logged(name: &str) -> String {
+    printable(name.as_bytes(), LONGEST_LOGGED)
 }
 
 /// The first session whose process has ended.
