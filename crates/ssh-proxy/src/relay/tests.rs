@@ -322,7 +322,7 @@ async fn a_daemon_that_vanishes_is_told_to_the_client_behind_its_last_data() {
 }
 
 /// A client that reads nothing stops the daemon's data, and nothing else.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_side_that_does_not_read_can_still_be_heard() {
     let mut rig = rig_with(16 * 1024, Limits::default(), RekeyLimits::default()).await;
     open_channel(&mut rig).await;
