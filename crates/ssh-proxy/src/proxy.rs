@@ -1,9 +1,11 @@
 //! The SSH side: takes connections, logs their users in, and relays.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ssh_proto::Error;
 use ssh_proto::algorithm::{Algorithms, Lists};
 use ssh_proto::transport::Config;
 use ssh_tokio::{accept, serve};
@@ -67,7 +69,9 @@ impl Proxy {
         let (stopping, stopped) = watch::channel(());
         let mut tasks = serve::serve(listener, MOST_CONNECTIONS, stop, |stream, peer, permit| {
             let connection = Arc::clone(&proxy).handle(stream, stopped.clone());
-            let span = info_span!("handle-connection", remote_address = %peer);
+            // One socket serves both families: IPv4 clients show up in IPv6 form.
+            let address = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+            let span = info_span!("handle-connection", remote_address = %address);
             async move {
                 connection.await;
                 drop(permit);
@@ -90,7 +94,9 @@ impl Proxy {
         let (client, grant) = tokio::select! {
             accepted = accept(stream, transport, &mut login, deadline) => match accepted {
                 Ok(accepted) => accepted,
-                Err(error) => return debug!(%error, "handshake-failed"),
+                // Probes of balancers connect and leave.
+                Err(error @ Error::Lost(_)) => return debug!(%error, "handshake-failed"),
+                Err(error) => return info!(%error, "handshake-failed"),
             },
             _ = stopped.changed() => return,
         };

@@ -35,6 +35,9 @@ const HARMLESS: [libc::c_int; 7] = [
     libc::SIGVTALRM,
 ];
 
+/// Shorter RSA keys, of apps that were started long ago, are accepted and worth a warning.
+const LEAST_RSA_BITS: usize = 2048;
+
 fn main() -> ExitCode {
     match start() {
         Ok(()) => ExitCode::SUCCESS,
@@ -139,6 +142,13 @@ fn parse_keys(config: &Config) -> Result<ParsedKeys, Failure> {
             }
         },
     };
+    let keys = host.iter().map(PrivateKey::public).chain(&authorized);
+    for bits in keys
+        .filter_map(PublicKey::rsa_bits)
+        .filter(|bits| *bits < LEAST_RSA_BITS)
+    {
+        tracing::warn!(bits, "rsa-key-too-short");
+    }
     match host {
         Some(host) if problems.is_empty() => Ok(ParsedKeys { host, authorized }),
         _ => {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -69,7 +70,9 @@ impl Server {
         let (stopping, stopped) = watch::channel(());
         let mut tasks = serve::serve(listener, MOST_CONNECTIONS, stop, |stream, peer, permit| {
             let connection = Arc::clone(&server).handle(stream, stopped.clone());
-            let span = info_span!("handle-connection", remote_address = %peer);
+            // One socket serves both families: IPv4 clients show up in IPv6 form.
+            let address = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+            let span = info_span!("handle-connection", remote_address = %address);
             async move {
                 connection.await;
                 drop(permit);

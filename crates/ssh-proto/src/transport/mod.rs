@@ -250,14 +250,6 @@ impl Transport {
         self.output.consume(count);
     }
 
-    /// Gives back the memory of buffers that hold nothing, for a connection that went idle.
-    pub fn release_buffers(&mut self) {
-        if self.current.is_none() {
-            self.input.release();
-        }
-        self.output.release();
-    }
-
     // Time.
 
     /// When [`Self::handle_timeout`] is due, if nothing else happens.
