@@ -200,11 +200,7 @@ impl<S: Socket> Connection<S> {
             } => {
                 self.request(channel, &request, &payload);
             }
-            Message::GlobalRequest { want_reply, .. } => {
-                if want_reply {
-                    self.session.connection().global_reply(false, &[]);
-                }
-            }
+            Message::GlobalRequest { .. } => self.session.connection().global_reply(false, &[]),
             Message::Reply { channel, .. } => {
                 if let Some(channel) = self.channels.get_mut(&channel) {
                     channel.answered_keepalive();
