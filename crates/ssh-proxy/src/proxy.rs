@@ -12,7 +12,7 @@ use ssh_tokio::{accept, serve};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
-use tracing::{Instrument as _, debug, info, info_span, warn};
+use tracing::{Instrument as _, debug, error, info, info_span, warn};
 
 use crate::auth::diego::DiegoRealm;
 use crate::auth::{Gate, Login};
@@ -90,13 +90,11 @@ impl Proxy {
     async fn handle(self: Arc<Self>, stream: TcpStream, mut stopped: watch::Receiver<()>) {
         let deadline = Instant::now() + self.times.login.unwrap_or(FOREVER);
         let transport = Arc::clone(&self.transport);
-        let mut login = Login(Arc::clone(&self.gate));
+        let mut login = Login::new(Arc::clone(&self.gate));
         let (client, grant) = tokio::select! {
             accepted = accept(stream, transport, &mut login, deadline) => match accepted {
                 Ok(accepted) => accepted,
-                // Probes of balancers connect and leave.
-                Err(error @ Error::Lost(_)) => return debug!(%error, "handshake-failed"),
-                Err(error) => return info!(%error, "handshake-failed"),
+                Err(error) => return log_failure(&login, &error),
             },
             _ = stopped.changed() => return,
         };
@@ -118,6 +116,16 @@ impl Proxy {
             bytes_down = end.bytes_down,
             "relay-ended"
         );
+    }
+}
+
+/// A login that came to nothing. Who connects and leaves is a scan or a balancer's probe, and not worth
+/// a line; that a user was left waiting for the platform is.
+fn log_failure(login: &Login, error: &Error) {
+    match (&login.undecided, error) {
+        (Some(user), _) => error!(user, %error, code = "login_timeout", "authentication-failed"),
+        (None, Error::Lost(_)) => debug!(%error, "handshake-failed"),
+        (None, _) => info!(%error, "handshake-failed"),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Only users whose credentials were right learn anything about apps.
 
+use ssh_tokio::Denied;
 use thiserror::Error;
 
 use crate::platform::bbs::BbsError;
@@ -56,10 +57,11 @@ impl Refusal {
         }
     }
 
-    /// What the user is told, if trying again with another password cannot help.
-    pub(crate) fn text(&self) -> Option<String> {
-        let text = match self.code() {
-            "invalid_credentials" => return None,
+    /// What the user is told, and whether another password can help.
+    pub(crate) fn denied(&self) -> Denied {
+        let code = self.code();
+        let text = match code {
+            "invalid_credentials" => "the user name or the password is not right",
             "instance_not_found" => "there is no such app instance; check process guid and index",
             "instance_not_running" => "the app instance is not running; start it and try again",
             "instance_ambiguous" => "the app instance is being moved; try again in a minute",
@@ -73,6 +75,10 @@ impl Refusal {
             }
             _ => "a service of the platform does not answer; try again later",
         };
-        Some(format!("{text} [{}]", self.code()))
+        let text = format!("{text} [{code}]");
+        match self {
+            Self::UnknownUser | Self::InvalidCredentials => Denied::Retry(Some(text)),
+            _ => Denied::Final(text),
+        }
     }
 }

@@ -106,7 +106,7 @@ async fn authenticate<S: Socket, A: Authenticator>(
             }
             Err(Denied::Retry(text)) => {
                 if let Some(text) = text {
-                    auth.banner(wire.transport_mut(), &text);
+                    auth.banner(wire.transport_mut(), &format!("{text}\n"));
                 }
                 auth.reject(wire.transport_mut())?;
             }

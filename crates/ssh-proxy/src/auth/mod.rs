@@ -60,7 +60,21 @@ impl Gate {
 }
 
 /// One connection's login.
-pub(crate) struct Login(pub(crate) Arc<Gate>);
+pub(crate) struct Login {
+    gate: Arc<Gate>,
+    /// Whose attempt is being decided about. It stays when the login is broken off meanwhile.
+    pub(crate) undecided: Option<String>,
+}
+
+impl Login {
+    /// A login that has not begun.
+    pub(crate) fn new(gate: Arc<Gate>) -> Self {
+        Self {
+            gate,
+            undecided: None,
+        }
+    }
+}
 
 impl Authenticator for Login {
     type Grant = Grant;
@@ -79,14 +93,17 @@ impl Authenticator for Login {
             debug!(user, "authentication-without-password");
             return Err(Denied::Retry(None));
         };
-        match self.0.enter(user, password.expose()).await {
+        self.undecided = Some(user.to_owned());
+        let entered = self.gate.enter(user, password.expose()).await;
+        self.undecided = None;
+        match entered {
             Ok(grant) => {
                 info!(user, "authentication-attempted");
                 Ok(grant)
             }
             Err(refusal) => {
                 error!(user, error = %refusal, code = refusal.code(), "authentication-failed");
-                Err(refusal.text().map_or(Denied::Retry(None), Denied::Final))
+                Err(refusal.denied())
             }
         }
     }

@@ -28,7 +28,7 @@ impl Certificates {
     /// A file that is fine with `changes`, an object, on top. `$` stands for the directory.
     fn file(&self, changes: &str) -> File {
         let base = r#"{"address": "127.0.0.1:2222", "health_check_address": ":2223",
-            "host_key": "-----BEGIN RSA PRIVATE KEY-----\n", "log_level": "info",
+            "log_level": "info",
             "bbs_address": "https://bbs.service.cf.internal:8889/", "bbs_ca_cert": "$/crt",
             "bbs_client_cert": "$/crt", "bbs_client_key": "$/key",
             "cc_api_url": "https://cc.internal:9024", "cc_api_ca_cert": "$/crt",
@@ -37,7 +37,10 @@ impl Certificates {
             "backends_tls_ca_certificates": "$/crt"}"#;
         let mut file: serde_json::Value = serde_json::from_str(base).unwrap();
         let changes: serde_json::Value = serde_json::from_str(changes).unwrap();
+        // It serves as a host key too.
+        let key = std::fs::read_to_string(self.path("key")).unwrap();
         let keys = file.as_object_mut().unwrap();
+        keys.insert("host_key".to_owned(), key.into());
         keys.extend(changes.as_object().unwrap().clone());
         let dir = self.dir.path().to_str().unwrap();
         File::parse(file.to_string().replace('$', dir).as_bytes()).unwrap()
@@ -171,7 +174,7 @@ const PROBLEMS: &[(&str, Exit, &str, &str)] = &[
         r#"{"host_key": "host-key"}"#,
         Exit::Fatal,
         "failed-to-parse-host-key",
-        "ssh: no key found",
+        "bad PEM: no BEGIN line",
     ),
     (
         r#"{"enable_cf_auth": true, "cc_api_url": ""}"#,

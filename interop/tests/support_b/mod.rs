@@ -1,0 +1,487 @@
+//! A client that says what a test tells it to, right or wrong, and a user who notices when the
+//! connections of others disturb the own one.
+//!
+//! Owns packets of a client on the transport of `ssh-proto`. What the answers have to be is left to
+//! the tests.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests are tests too, and not every test needs all of them"
+)]
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use devcell::keys::KeyKind;
+use devcell::rig::{LogLevel, Login};
+use devcell::{Cell, CellOptions};
+use serde_json::json;
+use ssh_proto::algorithm::Algorithms;
+use ssh_proto::auth::{ClientAuth, Credential, Progress};
+use ssh_proto::crypto::random::SystemRandom;
+use ssh_proto::key::PrivateKey;
+use ssh_proto::transport::{Config, Event, Role, Transport};
+use ssh_proto::wire::{Put, Reader};
+use ssh_proto::{Error, Secret, msg};
+use ssh_tokio::Wire;
+use ssh_tokio::wire::now;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// No step of a test takes so long unless something hangs.
+pub const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Fails the test if `step` hangs.
+pub async fn within<T>(what: &str, step: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, step).await {
+        Ok(done) => done,
+        Err(_) => panic!("hangs: {what}"),
+    }
+}
+
+/// A cell whose programs log all they ever log, with small keys.
+pub fn options() -> CellOptions {
+    CellOptions {
+        proxy_key: KeyKind::Ed25519,
+        instance_key: KeyKind::Ed25519,
+        proxy_log_level: LogLevel::Debug,
+        daemon_log_level: LogLevel::Debug,
+        proxy_config: json!({"communication_timeout": "1s", "login_timeout": "5s"}),
+        ..CellOptions::default()
+    }
+}
+
+/// The one key of the app: the daemons' host key, and what opens them.
+pub fn instance_key(cell: &Cell) -> PrivateKey {
+    PrivateKey::from_pem(cell.instance_key().private_pem()).unwrap()
+}
+
+/// A place to log in to.
+#[derive(Clone)]
+pub struct Door {
+    pub name: &'static str,
+    pub address: SocketAddr,
+    user: String,
+    password: Option<String>,
+    key: Option<String>,
+}
+
+/// The proxy, with the first instance behind it.
+pub fn proxy_door(cell: &Cell) -> Door {
+    let login = &cell.logins()[0];
+    Door {
+        name: "proxy",
+        address: cell.proxy_address(),
+        user: login.user.clone(),
+        password: Some(login.password.clone()),
+        key: None,
+    }
+}
+
+/// The daemon of the first instance.
+pub fn daemon_door(cell: &Cell) -> Door {
+    Door {
+        name: "daemon",
+        address: cell.daemon_address(0).unwrap(),
+        user: "vcap".to_owned(),
+        password: None,
+        key: Some(cell.instance_key().private_pem().to_owned()),
+    }
+}
+
+/// Both programs.
+pub fn doors(cell: &Cell) -> [Door; 2] {
+    [proxy_door(cell), daemon_door(cell)]
+}
+
+/// How a command ended.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Finished {
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+    pub status: Option<u32>,
+}
+
+/// The client's end of a connection, at the level of packets.
+pub struct Raw {
+    wire: Wire<TcpStream>,
+    /// The texts of all banners so far.
+    pub banners: Vec<String>,
+}
+
+impl Raw {
+    /// Connects and says nothing but its identification and KEXINIT.
+    pub async fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let config = Arc::new(Config::client("SSH-2.0-raw", Algorithms::default()));
+        let transport = Transport::new(Role::Client, config, Box::new(SystemRandom), now());
+        Self {
+            wire: Wire::new(stream, transport),
+            banners: Vec::new(),
+        }
+    }
+
+    /// Connects and exchanges keys; whatever the host's key is, it is taken.
+    pub async fn keyed(address: SocketAddr) -> Self {
+        let mut raw = Self::connect(address).await;
+        let event = within("key exchange", raw.wire.next()).await.unwrap();
+        assert_eq!(event, Event::HostKey);
+        raw.wire.transport_mut().accept_host_key().unwrap();
+        raw
+    }
+
+    /// Connects up to the point where authentication may begin.
+    pub async fn served(address: SocketAddr) -> Self {
+        let mut raw = Self::keyed(address).await;
+        raw.send(&string_message(msg::SERVICE_REQUEST, "ssh-userauth"));
+        let answer = raw.packet().await.unwrap();
+        assert_eq!(answer[0], msg::SERVICE_ACCEPT);
+        raw
+    }
+
+    /// Logs in through `door`, as a good client does.
+    pub async fn login(door: &Door) -> Result<Self, Error> {
+        let mut raw = Self::connect(door.address).await;
+        assert_eq!(
+            within("key exchange", raw.wire.next()).await?,
+            Event::HostKey
+        );
+        let transport = raw.wire.transport_mut();
+        let accepted = transport.accept_host_key()?;
+        let password = door.password.clone().map(Secret::new);
+        let key = door
+            .key
+            .as_ref()
+            .map(|pem| PrivateKey::from_pem(pem).unwrap());
+        let credentials = [password.map(Credential::Password), key.map(Credential::Key)];
+        let credentials = credentials.into_iter().flatten();
+        let mut auth = ClientAuth::start(accepted, transport, door.user.clone(), credentials);
+        loop {
+            within("login", raw.wire.next()).await?;
+            if auth.handle(raw.wire.transport_mut())? == Progress::Success {
+                return Ok(raw);
+            }
+        }
+    }
+
+    /// Tries one password: true if it opened, false if another may be tried.
+    pub async fn try_password(&mut self, user: &str, password: &str) -> Result<bool, Error> {
+        let mut payload = vec![msg::USERAUTH_REQUEST];
+        payload.put_string(user.as_bytes());
+        payload.put_string(b"ssh-connection");
+        payload.put_string(b"password");
+        payload.put_bool(false);
+        payload.put_string(password.as_bytes());
+        self.send(&payload);
+        loop {
+            let answer = self.packet().await?;
+            match answer[0] {
+                msg::USERAUTH_BANNER => {
+                    let text = Reader::new(&answer[1..]).string().unwrap();
+                    self.banners.push(String::from_utf8(text.to_vec()).unwrap());
+                }
+                msg::USERAUTH_FAILURE => {
+                    let mut reader = Reader::new(&answer[1..]);
+                    assert_eq!(reader.string().unwrap(), b"password");
+                    assert!(!reader.bool().unwrap());
+                    return Ok(false);
+                }
+                msg::USERAUTH_SUCCESS => {
+                    self.wire.transport_mut().set_authenticated();
+                    return Ok(true);
+                }
+                other => panic!("message {other} during authentication"),
+            }
+        }
+    }
+
+    /// Sends a payload, whatever it is.
+    pub fn send(&mut self, payload: &[u8]) {
+        self.wire.transport_mut().send(&[payload]);
+    }
+
+    /// Writes what was sent.
+    pub async fn flush(&mut self) -> Result<(), Error> {
+        within("writing", self.wire.flush()).await
+    }
+
+    /// The next packet that is not of the transport.
+    pub async fn packet(&mut self) -> Result<Vec<u8>, Error> {
+        let event = within("waiting for a packet", self.wire.next()).await?;
+        assert_eq!(event, Event::Packet);
+        Ok(self.wire.transport().packet().to_vec())
+    }
+
+    /// Waits for a packet with this number; others are skipped.
+    pub async fn wait_for(&mut self, number: u8) -> Result<Vec<u8>, Error> {
+        loop {
+            let packet = self.packet().await?;
+            if packet[0] == number {
+                return Ok(packet);
+            }
+        }
+    }
+
+    /// Waits for the end: the reason code and the text of the server's DISCONNECT, behind which it
+    /// has to close the connection.
+    pub async fn disconnect(mut self) -> (u32, String) {
+        loop {
+            match within("waiting for the end", self.wire.next()).await {
+                Ok(_) => {}
+                Err(Error::Disconnected {
+                    reason,
+                    description,
+                }) => {
+                    let (mut stream, _) = self.wire.into_parts();
+                    let mut rest = Vec::new();
+                    // A reset is an end too.
+                    let _ = within("waiting for the close", stream.read_to_end(&mut rest)).await;
+                    return (reason, description);
+                }
+                Err(error) => panic!("ended without a DISCONNECT: {error}"),
+            }
+        }
+    }
+
+    /// Opens a session channel with our `number`; gives the server's.
+    pub async fn open_session(&mut self, number: u32, window: u32) -> Result<u32, Error> {
+        self.send(&open("session", number, window, 32 * 1024));
+        loop {
+            let packet = self.packet().await?;
+            if recipient(&packet) != number {
+                continue;
+            }
+            assert_eq!(packet[0], msg::CHANNEL_OPEN_CONFIRMATION, "{packet:?}");
+            return Ok(u32_at(&packet, 5));
+        }
+    }
+
+    /// Runs `command` in a new channel with our `number`, whatever else happens on the connection.
+    pub async fn run(&mut self, number: u32, command: &str) -> Result<Finished, Error> {
+        let peer = self.open_session(number, 1 << 20).await?;
+        self.send(&exec(peer, command));
+        self.finish(number, peer).await
+    }
+
+    /// Collects what comes on a channel until it is closed.
+    pub async fn finish(&mut self, number: u32, peer: u32) -> Result<Finished, Error> {
+        let mut finished = Finished {
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            status: None,
+        };
+        loop {
+            let packet = self.packet().await?;
+            if recipient(&packet) != number {
+                continue;
+            }
+            let mut reader = Reader::new(&packet[5..]);
+            match packet[0] {
+                msg::CHANNEL_DATA => {
+                    let data = reader.string().unwrap();
+                    finished.stdout.extend_from_slice(data);
+                    self.send(&window_adjust(peer, data.len() as u32));
+                }
+                msg::CHANNEL_EXTENDED_DATA => {
+                    assert_eq!(reader.u32().unwrap(), msg::EXTENDED_DATA_STDERR);
+                    let data = reader.string().unwrap();
+                    finished.stderr.extend_from_slice(data);
+                    self.send(&window_adjust(peer, data.len() as u32));
+                }
+                msg::CHANNEL_REQUEST => {
+                    let (name, _) = (reader.string().unwrap(), reader.bool().unwrap());
+                    if name == b"exit-status" {
+                        finished.status = Some(reader.u32().unwrap());
+                    }
+                }
+                msg::CHANNEL_CLOSE => {
+                    self.send(&plain(msg::CHANNEL_CLOSE, peer));
+                    self.flush().await?;
+                    return Ok(finished);
+                }
+                msg::CHANNEL_FAILURE => panic!("a request was refused"),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A user in the middle of something, who must not notice what others do.
+pub struct Bystander {
+    raw: Raw,
+    peer: u32,
+    door: Door,
+    said: u32,
+}
+
+impl Bystander {
+    /// Logs in and starts `cat`.
+    pub async fn enter(door: &Door) -> Self {
+        let mut raw = Raw::login(door).await.unwrap();
+        let peer = raw.open_session(0, u32::MAX).await.unwrap();
+        raw.send(&exec(peer, "exec cat"));
+        Self {
+            raw,
+            peer,
+            door: door.clone(),
+            said: 0,
+        }
+    }
+
+    /// Says something that must come back.
+    pub async fn is_undisturbed(&mut self) {
+        self.said += 1;
+        let text = format!("still here {}\n", self.said);
+        self.raw.send(&data(self.peer, text.as_bytes()));
+        let mut echo = Vec::new();
+        while echo.len() < text.len() {
+            let packet = self.raw.wait_for(msg::CHANNEL_DATA).await.unwrap();
+            echo.extend_from_slice(Reader::new(&packet[5..]).string().unwrap());
+        }
+        assert_eq!(echo, text.as_bytes());
+    }
+
+    /// The own session is well, and new users get in.
+    pub async fn all_is_well(&mut self) {
+        self.is_undisturbed().await;
+        let mut next = Raw::login(&self.door).await.unwrap();
+        let finished = next.run(0, "echo in").await.unwrap();
+        assert_eq!(finished.stdout, b"in\n");
+        assert_eq!(finished.status, Some(0));
+    }
+}
+
+/// A login that differs from a good one in its user.
+pub fn as_user(login: &Login, user: &str) -> Login {
+    Login {
+        user: user.to_owned(),
+        password: login.password.clone(),
+    }
+}
+
+// Payloads.
+
+/// A message of one string.
+pub fn string_message(number: u8, text: &str) -> Vec<u8> {
+    let mut payload = vec![number];
+    payload.put_string(text.as_bytes());
+    payload
+}
+
+/// CHANNEL_OPEN without anything that belongs to a type.
+pub fn open(kind: &str, number: u32, window: u32, max_packet: u32) -> Vec<u8> {
+    let mut payload = string_message(msg::CHANNEL_OPEN, kind);
+    payload.put_u32(number);
+    payload.put_u32(window);
+    payload.put_u32(max_packet);
+    payload
+}
+
+/// A message about a channel without further fields.
+pub fn plain(number: u8, channel: u32) -> Vec<u8> {
+    let mut payload = vec![number];
+    payload.put_u32(channel);
+    payload
+}
+
+/// CHANNEL_WINDOW_ADJUST
+pub fn window_adjust(channel: u32, bytes: u32) -> Vec<u8> {
+    let mut payload = plain(msg::CHANNEL_WINDOW_ADJUST, channel);
+    payload.put_u32(bytes);
+    payload
+}
+
+/// CHANNEL_DATA
+pub fn data(channel: u32, bytes: &[u8]) -> Vec<u8> {
+    let mut payload = plain(msg::CHANNEL_DATA, channel);
+    payload.put_string(bytes);
+    payload
+}
+
+/// CHANNEL_REQUEST with fields that are strings.
+pub fn request(channel: u32, name: &str, want_reply: bool, fields: &[&[u8]]) -> Vec<u8> {
+    let mut payload = plain(msg::CHANNEL_REQUEST, channel);
+    payload.put_string(name.as_bytes());
+    payload.put_bool(want_reply);
+    for field in fields {
+        payload.put_string(field);
+    }
+    payload
+}
+
+/// The request to run `command`.
+pub fn exec(channel: u32, command: &str) -> Vec<u8> {
+    request(channel, "exec", true, &[command.as_bytes()])
+}
+
+/// The channel that a packet is about; none but channel packets can be.
+pub fn recipient(packet: &[u8]) -> u32 {
+    let about_channel =
+        (msg::CHANNEL_OPEN_CONFIRMATION..=msg::CHANNEL_FAILURE).contains(&packet[0]);
+    if about_channel {
+        u32_at(packet, 1)
+    } else {
+        u32::MAX
+    }
+}
+
+/// The number that stands at `offset`.
+pub fn u32_at(packet: &[u8], offset: usize) -> u32 {
+    u32::from_be_bytes(packet[offset..offset + 4].try_into().unwrap())
+}
+
+// In the clear.
+
+/// Sends `bytes` to a fresh connection and gives the packets that came before it was closed.
+pub async fn say_in_the_clear(address: SocketAddr, bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    within("being cut", stream.read_to_end(&mut answer))
+        .await
+        .expect("the last words must not be lost to a reset");
+    packets_in_the_clear(&answer)
+}
+
+/// Takes an identification line and packets without encryption apart.
+pub fn packets_in_the_clear(answer: &[u8]) -> Vec<Vec<u8>> {
+    let end = answer.iter().position(|byte| *byte == b'\n').unwrap();
+    assert!(answer.starts_with(b"SSH-2.0-"));
+    let mut rest = &answer[end + 1..];
+    let mut packets = Vec::new();
+    while !rest.is_empty() {
+        let length = u32_at(rest, 0) as usize;
+        let padding = usize::from(rest[4]);
+        packets.push(rest[5..4 + length - padding].to_vec());
+        rest = &rest[4 + length..];
+    }
+    packets
+}
+
+/// The reason code and text of a DISCONNECT.
+pub fn read_disconnect(packet: &[u8]) -> (u32, String) {
+    assert_eq!(packet[0], msg::DISCONNECT);
+    let text = Reader::new(&packet[5..]).string().unwrap();
+    (u32_at(packet, 1), String::from_utf8(text.to_vec()).unwrap())
+}
+
+/// A packet without encryption, as RFC 4253 section 6 has it.
+pub fn clear_packet(payload: &[u8]) -> Vec<u8> {
+    let unpadded = 5 + payload.len();
+    let padding = 8 - unpadded % 8;
+    let padding = if padding < 4 { padding + 8 } else { padding };
+    let mut packet = Vec::new();
+    packet.put_u32((1 + payload.len() + padding) as u32);
+    packet.push(padding as u8);
+    packet.extend_from_slice(payload);
+    packet.resize(packet.len() + padding, 0);
+    packet
+}
