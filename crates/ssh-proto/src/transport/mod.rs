@@ -148,7 +148,8 @@ impl Config {
 pub enum Event {
     /// Nothing to do before more input comes.
     NeedInput,
-    /// Nothing is done before output has left: the peer asks faster than it reads.
+    /// Nothing is done before output has left: the peer asks faster than it reads, or
+    /// [`Transport::poll_kex`] was asked.
     NeedOutput,
     /// A payload for the layer above, at [`Transport::packet`] until the next poll.
     Packet,
@@ -312,8 +313,8 @@ impl Transport {
         !matches!(self.exchange, Exchange::Idle)
     }
 
-    /// True while the peer can send nothing but the rest of a key exchange, so that polling cannot
-    /// yield a packet for the layer above.
+    /// True while the peer can send nothing but the rest of a key exchange. What is behind that may be
+    /// polled together with it; see [`Self::poll_kex`].
     pub fn peer_is_keying(&self) -> bool {
         self.peer_keying
     }
@@ -364,7 +365,20 @@ impl Transport {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        let polled = self.poll_inner(now);
+        let polled = self.poll_inner(now, false);
+        polled.map_err(|error| self.fail(error))
+    }
+
+    /// The same for an owner with no room for a packet: goes on only as long as the peer is keying,
+    /// and then says [`Event::NeedOutput`]. An exchange that waited could hold up what has to leave.
+    ///
+    /// # Errors
+    /// As [`Self::poll`].
+    pub fn poll_kex(&mut self, now: Instant) -> Result<Event, Error> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        let polled = self.poll_inner(now, true);
         polled.map_err(|error| self.fail(error))
     }
 
@@ -432,11 +446,14 @@ impl Transport {
     /// Client: the host key is the right one. The proof lets user authentication begin.
     ///
     /// # Errors
-    /// There is no host key to decide about.
+    /// There is no host key to decide about, or the connection is over.
     pub fn accept_host_key(&mut self) -> Result<HostKeyAccepted, Error> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
         match std::mem::replace(&mut self.exchange, Exchange::Idle) {
             Exchange::Undecided(agreed) => {
-                self.take_keys(agreed)?;
+                self.take_keys(agreed).map_err(|error| self.fail(error))?;
                 Ok(HostKeyAccepted(()))
             }
             other => {
@@ -463,13 +480,16 @@ impl Transport {
             payload.put_u32(reason as u32);
             payload.put_string(error.description().as_bytes());
             payload.put_string(b"");
-            self.seal(&[&payload]);
+            // If not even this can be sealed, nothing can.
+            let _ = self
+                .outbound
+                .seal(&mut self.output, self.random.as_mut(), &[&payload]);
         }
         self.failed = Some(error.clone());
         error
     }
 
-    fn poll_inner(&mut self, now: Instant) -> Result<Event, Error> {
+    fn poll_inner(&mut self, now: Instant, kex_only: bool) -> Result<Event, Error> {
         if self.their_identification.is_none() {
             self.their_identification = self.identification.read(self.role, &mut self.input)?;
             if self.their_identification.is_none() {
@@ -483,7 +503,8 @@ impl Transport {
             if matches!(self.exchange, Exchange::Undecided(_)) {
                 return Ok(Event::HostKey);
             }
-            if self.output.len() + self.hold.len() >= REPLY_LIMIT && !self.peer_keying {
+            let full = kex_only || self.output.len() + self.hold.len() >= REPLY_LIMIT;
+            if full && !self.peer_keying {
                 return Ok(Event::NeedOutput);
             }
             let Some(frame) = self.inbound.open(&mut self.input)? else {
@@ -743,12 +764,11 @@ impl Transport {
         if self.failed.is_some() {
             return;
         }
-        if let Err(error) = self
+        let sealed = self
             .outbound
-            .seal(&mut self.output, self.random.as_mut(), parts)
-        {
-            // No DISCONNECT can be sealed either.
-            self.failed = Some(error);
+            .seal(&mut self.output, self.random.as_mut(), parts);
+        if let Err(error) = sealed {
+            self.fail(error);
         }
     }
 }
