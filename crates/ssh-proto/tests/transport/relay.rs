@@ -95,7 +95,7 @@ fn forward(source: &mut Transport, sink: &mut Transport, now: std::time::Instant
 
 #[test]
 fn both_sides_rekey_with_data_in_flight() {
-    for seed in 0..15 {
+    for seed in 0..8 {
         let mut random = SeededRandom::new(seed);
         let mut relay = Relay::new(seed);
         let mut sent = [Vec::new(), Vec::new()];
@@ -138,9 +138,9 @@ fn both_sides_rekey_with_data_in_flight() {
             }
         }
         while relay.step() {}
-        for side in 0..2 {
-            assert!(sent[side].len() > 20);
-            assert!(relay.got(1 - side) == sent[side], "seed {seed}: deadlock");
+        for (side, sent) in sent.iter().enumerate() {
+            assert!(sent.len() > 20);
+            assert!(relay.got(1 - side) == sent, "seed {seed}: deadlock");
             assert!(!relay.end(side).is_keying());
         }
     }
