@@ -148,8 +148,7 @@ impl Config {
 pub enum Event {
     /// Nothing to do before more input comes.
     NeedInput,
-    /// Nothing is done before output has left: the peer asks faster than it reads, or
-    /// [`Transport::poll_kex`] was asked.
+    /// Nothing is done before output has left: the peer asks faster than it reads.
     NeedOutput,
     /// A payload for the layer above, at [`Transport::packet`] until the next poll.
     Packet,
@@ -313,8 +312,8 @@ impl Transport {
         !matches!(self.exchange, Exchange::Idle)
     }
 
-    /// True while the peer can send nothing but the rest of a key exchange. What is behind that may be
-    /// polled together with it; see [`Self::poll_kex`].
+    /// True while the peer can send nothing but the rest of a key exchange, so that polling yields at
+    /// most one packet for the layer above: the first behind the peer's NEWKEYS.
     pub fn peer_is_keying(&self) -> bool {
         self.peer_keying
     }
@@ -365,20 +364,7 @@ impl Transport {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        let polled = self.poll_inner(now, false);
-        polled.map_err(|error| self.fail(error))
-    }
-
-    /// The same for an owner with no room for a packet: goes on only as long as the peer is keying,
-    /// and then says [`Event::NeedOutput`]. An exchange that waited could hold up what has to leave.
-    ///
-    /// # Errors
-    /// As [`Self::poll`].
-    pub fn poll_kex(&mut self, now: Instant) -> Result<Event, Error> {
-        if let Some(error) = &self.failed {
-            return Err(error.clone());
-        }
-        let polled = self.poll_inner(now, true);
+        let polled = self.poll_inner(now);
         polled.map_err(|error| self.fail(error))
     }
 
@@ -489,7 +475,7 @@ impl Transport {
         error
     }
 
-    fn poll_inner(&mut self, now: Instant, kex_only: bool) -> Result<Event, Error> {
+    fn poll_inner(&mut self, now: Instant) -> Result<Event, Error> {
         if self.their_identification.is_none() {
             self.their_identification = self.identification.read(self.role, &mut self.input)?;
             if self.their_identification.is_none() {
@@ -503,8 +489,7 @@ impl Transport {
             if matches!(self.exchange, Exchange::Undecided(_)) {
                 return Ok(Event::HostKey);
             }
-            let full = kex_only || self.output.len() + self.hold.len() >= REPLY_LIMIT;
-            if full && !self.peer_keying {
+            if self.output.len() + self.hold.len() >= REPLY_LIMIT && !self.peer_keying {
                 return Ok(Event::NeedOutput);
             }
             let Some(frame) = self.inbound.open(&mut self.input)? else {
