@@ -304,8 +304,8 @@ impl Transport {
         !matches!(self.exchange, Exchange::Idle)
     }
 
-    /// True while the peer can send nothing but the rest of a key exchange, so that polling cannot
-    /// yield a packet for the layer above.
+    /// True while the peer can send nothing but the rest of a key exchange, so that polling yields at
+    /// most one packet for the layer above: the first behind the peer's NEWKEYS.
     pub fn peer_is_keying(&self) -> bool {
         self.peer_keying
     }
@@ -424,11 +424,14 @@ impl Transport {
     /// Client: the host key is the right one. The proof lets user authentication begin.
     ///
     /// # Errors
-    /// There is no host key to decide about.
+    /// There is no host key to decide about, or the connection is over.
     pub fn accept_host_key(&mut self) -> Result<HostKeyAccepted, Error> {
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
         match std::mem::replace(&mut self.exchange, Exchange::Idle) {
             Exchange::Undecided(agreed) => {
-                self.take_keys(agreed)?;
+                self.take_keys(agreed).map_err(|error| self.fail(error))?;
                 Ok(HostKeyAccepted(()))
             }
             other => {
@@ -455,7 +458,10 @@ impl Transport {
             payload.put_u32(reason as u32);
             payload.put_string(error.description().as_bytes());
             payload.put_string(b"");
-            self.seal(&[&payload]);
+            // If not even this can be sealed, nothing can.
+            let _ = self
+                .outbound
+                .seal(&mut self.output, self.random.as_mut(), &[&payload]);
         }
         self.failed = Some(error.clone());
         error
@@ -735,12 +741,11 @@ impl Transport {
         if self.failed.is_some() {
             return;
         }
-        if let Err(error) = self
+        let sealed = self
             .outbound
-            .seal(&mut self.output, self.random.as_mut(), parts)
-        {
-            // No DISCONNECT can be sealed either.
-            self.failed = Some(error);
+            .seal(&mut self.output, self.random.as_mut(), parts);
+        if let Err(error) = sealed {
+            self.fail(error);
         }
     }
 }
