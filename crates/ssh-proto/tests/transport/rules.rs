@@ -242,27 +242,11 @@ fn an_internal_error_tells_the_peer_nothing_about_the_inside() {
 }
 
 #[test]
-fn idle_buffers_are_given_back_and_the_connection_goes_on() {
-    let mut pair = Pair::authenticated();
-    for round in 0..3 {
-        let packet = pair.sealed(CLIENT, &payload(round, 5000));
-        let (head, rest) = packet.split_at(100);
-        pair.inject(SERVER, head);
-        pair.ends[SERVER].release_buffers();
-        pair.inject(SERVER, rest);
-        pair.ends[SERVER].release_buffers();
-        pair.ends[CLIENT].release_buffers();
-        assert_eq!(pair.take_got(SERVER), [payload(round, 5000)]);
-    }
-}
-
-#[test]
 fn a_packet_stays_until_the_next_poll_and_can_be_wiped() {
     let mut peer = Peer::authenticated(Role::Server, Offer::default());
     peer.say(&payload(1, 50));
     peer.say(&payload(2, 50));
     assert_eq!(peer.poll(), Ok(Event::Packet));
-    peer.transport.release_buffers();
     assert_eq!(peer.transport.packet(), payload(1, 50));
     peer.transport.wipe_packet();
     assert_eq!(peer.transport.packet(), [0; 50]);
