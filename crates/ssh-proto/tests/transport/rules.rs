@@ -175,6 +175,21 @@ fn a_peer_that_asks_without_reading_is_not_read_either() {
     assert_eq!(answers, 100);
 }
 
+/// What is held cannot leave before more is read, so waiting for it would end with the deadline only.
+#[test]
+fn answers_that_a_key_exchange_holds_are_bounded_in_bytes_too() {
+    let mut peer = Peer::authenticated(Role::Server, Offer::default());
+    peer.transport.start_rekey(peer.now);
+    peer.heard();
+    let ping = with_string(msg::PING, &[1; 30_000]);
+    for _ in 0..17 {
+        peer.say(&ping);
+        assert_eq!(peer.poll(), Ok(Event::NeedInput));
+    }
+    let error = peer.cut(&ping);
+    assert_eq!(error, Error::Limit("answers during a key exchange"));
+}
+
 #[test]
 fn a_disconnect_is_reported_with_printable_text_and_not_answered() {
     let long = [b'a'; 1000];
