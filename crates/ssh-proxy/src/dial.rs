@@ -32,6 +32,9 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// TLS and SSH handshakes with a daemon take milliseconds; a loaded cell may take seconds.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// RSA keys of instances that were desired long ago are shorter: accepted, and worth a warning.
+const LEAST_RSA_BITS: usize = 2048;
+
 /// Opens connections to daemons.
 pub(crate) struct Dialer {
     resolver: Arc<Resolver>,
@@ -151,6 +154,9 @@ impl Dialer {
     /// The pin decides. Without one, a certificate that proved the instance is enough; without that
     /// too, it is the operator's choice.
     fn check_host_key(&self, key: &PublicKey, target: &Target, proven: bool) -> Result<(), String> {
+        if key.rsa_bits().is_some_and(|bits| bits < LEAST_RSA_BITS) {
+            warn!(bits = key.rsa_bits(), "rsa-key-too-short");
+        }
         let fingerprint = key.fingerprint_sha256();
         match &target.host_fingerprint {
             Some(pin) if key.matches_fingerprint(pin) == Some(true) => Ok(()),

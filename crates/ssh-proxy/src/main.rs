@@ -9,7 +9,6 @@ mod config;
 mod debug;
 mod dial;
 mod duration;
-mod flags;
 mod health;
 mod platform;
 mod proxy;
@@ -27,7 +26,7 @@ use tracing::{error, info};
 
 use bind::Listeners;
 use config::File;
-use flags::Stop;
+use goflag::{Flag, Kind};
 use health::Health;
 use proxy::Proxy;
 use settings::{Exit, Problem, Settings};
@@ -35,21 +34,33 @@ use settings::{Exit, Problem, Settings};
 /// The proxy was called or configured wrongly.
 const EXIT_USAGE: u8 = 2;
 
+/// The command line, as the reference has it.
+const FLAGS: &[Flag] = &[
+    Flag {
+        name: "config",
+        kind: Kind::Text,
+        default: "",
+        usage: "Path to the JSON configuration file",
+    },
+    Flag {
+        name: "debugAddr",
+        kind: Kind::Text,
+        default: "",
+        usage: "Accepted for old scripts and ignored: debug_address in the file counts",
+    },
+];
+
 fn main() -> ExitCode {
-    // Words that are not UTF-8 name no flag and no file of ours.
-    let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
-    let flags = match flags::parse(words) {
+    let mut words = std::env::args_os();
+    let program = words.next().unwrap_or_else(|| "ssh-proxy".into());
+    let flags = match goflag::parse(FLAGS, words.collect()) {
         Ok(flags) => flags,
-        Err(Stop::Help(text)) => {
-            complain(&text);
-            return ExitCode::SUCCESS;
-        }
-        Err(Stop::Usage(text)) => {
-            complain(&text);
-            return ExitCode::from(EXIT_USAGE);
+        Err(stop) => {
+            eprint!("{stop}{}", goflag::usage(&program.to_string_lossy(), FLAGS));
+            return ExitCode::from(stop.exit_code());
         }
     };
-    let (file, logging) = match load(&flags.config) {
+    let (file, logging) = match load(flags.text("config")) {
         Ok(loaded) => loaded,
         Err(problems) => {
             for problem in problems {

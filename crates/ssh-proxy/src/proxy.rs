@@ -1,9 +1,11 @@
 //! The SSH side: takes connections, logs their users in, and relays.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ssh_proto::Error;
 use ssh_proto::algorithm::{Algorithms, Lists};
 use ssh_proto::transport::Config;
 use ssh_tokio::{accept, serve};
@@ -67,7 +69,9 @@ impl Proxy {
         let (stopping, stopped) = watch::channel(());
         let mut tasks = serve::serve(listener, MOST_CONNECTIONS, stop, |stream, peer, permit| {
             let connection = Arc::clone(&proxy).handle(stream, stopped.clone());
-            let span = info_span!("handle-connection", remote_address = %peer);
+            // One socket serves both families: IPv4 clients show up in IPv6 form.
+            let address = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+            let span = info_span!("handle-connection", remote_address = %address);
             async move {
                 connection.await;
                 drop(permit);
@@ -115,12 +119,13 @@ impl Proxy {
     }
 }
 
-/// A login that came to nothing. Port scans and health checks are not worth a line; that a user was
-/// left waiting for the platform is.
-fn log_failure(login: &Login, error: &ssh_proto::Error) {
-    match &login.undecided {
-        Some(user) => error!(user, %error, code = "login_timeout", "authentication-failed"),
-        None => debug!(%error, "handshake-failed"),
+/// A login that came to nothing. Who connects and leaves is a scan or a balancer's probe, and not worth
+/// a line; that a user was left waiting for the platform is.
+fn log_failure(login: &Login, error: &Error) {
+    match (&login.undecided, error) {
+        (Some(user), _) => error!(user, %error, code = "login_timeout", "authentication-failed"),
+        (None, Error::Lost(_)) => debug!(%error, "handshake-failed"),
+        (None, _) => info!(%error, "handshake-failed"),
     }
 }
 

@@ -6,8 +6,8 @@
 //!
 //! Source: the reference's `cmd/sshd/main.go` and lager's `lagerflags`.
 
-use crate::flags::{Flag, Kind, Parsed};
 use crate::secret::Keys;
+use goflag::{Flag, Kind, Parsed};
 
 /// The flag that holds the host key.
 pub const HOST_KEY: &str = "hostKey";
@@ -259,10 +259,10 @@ fn split_list(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::flags::{self, Stop};
+    use goflag::Stop;
 
     fn config(words: &[&str]) -> Result<Config, UnknownLogLevel> {
-        let flags = flags::parse(FLAGS, words.iter().map(Into::into).collect()).unwrap();
+        let flags = goflag::parse(FLAGS, words.iter().map(Into::into).collect()).unwrap();
         Config::new(&flags, Keys::default())
     }
 
@@ -321,7 +321,7 @@ mod tests {
         let error = config(&["-logLevel=loud"]).unwrap_err();
         assert_eq!(error.to_string(), "unknown log level: loud");
 
-        let stop = flags::parse(FLAGS, vec!["-timeFormat=late".into()]).unwrap_err();
+        let stop = goflag::parse(FLAGS, vec!["-timeFormat=late".into()]).unwrap_err();
         let text = r#"invalid value "late" for flag -timeFormat: invalid TimeFormat: "late""#;
         assert_eq!(stop, Stop::Bad(text.into()));
     }

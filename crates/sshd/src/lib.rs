@@ -4,7 +4,7 @@
 //!
 //! | module                        | owns                                                   |
 //! |-------------------------------|--------------------------------------------------------|
-//! | [`config`], [`flags`]         | the command line, parsed once                          |
+//! | [`config`]                    | the command line, parsed once                          |
 //! | [`secret`]                    | keys out of argv and environ before anybody can look   |
 //! | [`listen`]                    | the listening socket                                   |
 //! | [`server`]                    | connections: who gets in, and their channels           |
@@ -19,7 +19,6 @@
 
 pub mod config;
 pub mod environment;
-pub mod flags;
 pub mod listen;
 pub mod process;
 pub mod pty;

@@ -9,6 +9,7 @@ use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use goflag::Stop;
 use lager::Redaction;
 use ssh_proto::algorithm::{Algorithms, Lists};
 use ssh_proto::crypto::random::SystemRandom;
@@ -18,7 +19,6 @@ use sshd::config::{
     self, AllowedAlgorithms, Config, LogConfig, LogLevel, TimeFormat, UnknownLogLevel,
 };
 use sshd::environment::DaemonEnvironment;
-use sshd::flags::{self, Stop};
 use sshd::listen::{self, ListenError};
 use sshd::secret;
 use sshd::server::Server;
@@ -34,6 +34,9 @@ const HARMLESS: [libc::c_int; 7] = [
     libc::SIGUSR2,
     libc::SIGVTALRM,
 ];
+
+/// Shorter RSA keys, of apps that were started long ago, are accepted and worth a warning.
+const LEAST_RSA_BITS: usize = 2048;
 
 fn main() -> ExitCode {
     match start() {
@@ -60,7 +63,7 @@ impl Failure {
     fn report(self) -> ExitCode {
         match self {
             Self::Usage(stop, program) => {
-                eprint!("{stop}{}", flags::usage(&program, config::FLAGS));
+                eprint!("{stop}{}", goflag::usage(&program, config::FLAGS));
                 ExitCode::from(stop.exit_code())
             }
             Self::Exposed(error) => {
@@ -84,7 +87,7 @@ fn start() -> Result<(), Failure> {
     let mut words = env::args_os();
     let program = words.next().unwrap_or_else(|| OsString::from("diego-sshd"));
     let name = program.to_string_lossy();
-    let flags = flags::parse(config::FLAGS, words.collect())
+    let flags = goflag::parse(config::FLAGS, words.collect())
         .map_err(|stop| Failure::Usage(stop, name.into_owned()))?;
     // Before the first thread, and before anything that could take time.
     let concealed = secret::conceal(&program, &flags).map_err(Failure::Exposed)?;
@@ -139,6 +142,13 @@ fn parse_keys(config: &Config) -> Result<ParsedKeys, Failure> {
             }
         },
     };
+    let keys = host.iter().map(PrivateKey::public).chain(&authorized);
+    for bits in keys
+        .filter_map(PublicKey::rsa_bits)
+        .filter(|bits| *bits < LEAST_RSA_BITS)
+    {
+        tracing::warn!(bits, "rsa-key-too-short");
+    }
     match host {
         Some(host) if problems.is_empty() => Ok(ParsedKeys { host, authorized }),
         _ => {

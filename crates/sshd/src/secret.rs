@@ -21,8 +21,8 @@ use zeroize::Zeroize as _;
 
 use crate::config::{AUTHORIZED_KEY, HOST_KEY};
 use crate::environment::DaemonEnvironment;
-use crate::flags::Parsed;
 use crate::sys::startup;
+use goflag::Parsed;
 
 /// Holds the host key; if it is not empty, it and [`AUTHORIZED_KEY_VARIABLE`] replace the flags.
 const HOST_KEY_VARIABLE: &str = "SSHD_HOSTKEY";

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -73,7 +74,9 @@ impl Server {
         let (stopping, stopped) = watch::channel(());
         let mut tasks = serve::serve(listener, MOST_CONNECTIONS, stop, |stream, peer, permit| {
             let connection = Arc::clone(&server).handle(stream, stopped.clone());
-            let span = info_span!("handle-connection", remote_address = %peer);
+            // One socket serves both families: IPv4 clients show up in IPv6 form.
+            let address = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+            let span = info_span!("handle-connection", remote_address = %address);
             async move {
                 connection.await;
                 drop(permit);
@@ -201,11 +204,7 @@ impl<S: Socket> Connection<S> {
             } => {
                 self.request(channel, &request, &payload);
             }
-            Message::GlobalRequest { want_reply, .. } => {
-                if want_reply {
-                    self.session.connection().global_reply(false, &[]);
-                }
-            }
+            Message::GlobalRequest { .. } => self.session.connection().global_reply(false, &[]),
             Message::Reply { channel, .. } => {
                 if let Some(channel) = self.channels.get_mut(&channel) {
                     channel.answered_keepalive();

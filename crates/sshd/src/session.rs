@@ -5,8 +5,7 @@
 //!  preparing ──exec, shell──► running ──process ended──► ended, and over once all output is sent
 //! ```
 
-use ssh_proto::connection::request::{Env, Exec, PtyReq, SHELL, Signal, WindowChange};
-use ssh_proto::wire::Malformed;
+use ssh_proto::connection::request::{Env, PtyReq, SessionRequest, Signal, WindowChange};
 use ssh_tokio::session::Pipes;
 
 use crate::environment::Environment;
@@ -61,21 +60,20 @@ impl SessionChannel {
 
     /// Deals with a channel request; `None` is a refusal.
     pub fn request(&mut self, name: &str, payload: &[u8]) -> Option<Task> {
-        let done = |()| Task::Nothing;
-        let parsed: Result<Option<Task>, Malformed> = match name {
-            Env::NAME => Env::parse(payload).map(|env| self.set(env).map(done)),
-            PtyReq::NAME => PtyReq::parse(payload).map(|pty| self.open_terminal(&pty).map(done)),
-            WindowChange::NAME => {
-                WindowChange::parse(payload).map(|change| Some(done(self.resize(change))))
-            }
-            Signal::NAME => Signal::parse(payload).map(|signal| Some(done(self.signal(signal)))),
-            Exec::NAME => {
-                Exec::parse(payload).map(|exec| self.start(Program::Command(exec.command)))
-            }
-            SHELL if payload.is_empty() => Ok(self.start(Program::Shell)),
-            _ => Ok(None),
-        };
-        parsed.ok().flatten()
+        // A malformed request fails like an unknown one.
+        match SessionRequest::parse(name, payload).ok().flatten()? {
+            SessionRequest::Env(env) => self.set(env)?,
+            SessionRequest::Pty(pty) => self.open_terminal(&pty)?,
+            SessionRequest::WindowChange(change) => self.resize(change),
+            SessionRequest::Signal(signal) => self.signal(signal),
+            SessionRequest::Exec(exec) => return self.start(Program::Command(exec.command)),
+            SessionRequest::Shell => return self.start(Program::Shell),
+            SessionRequest::Subsystem(_)
+            | SessionRequest::AuthAgent
+            | SessionRequest::ExitStatus(_)
+            | SessionRequest::ExitSignal(_) => return None,
+        }
+        Some(Task::Nothing)
     }
 
     /// The process, while it runs.

@@ -161,10 +161,7 @@ impl ServerAuth {
             self.failures += 1;
         }
         if self.failures >= MOST_FAILURES || self.requests >= MOST_REQUESTS {
-            return Err(Error::Closed {
-                reason: Reason::ProtocolError,
-                text: "too many authentication failures".into(),
-            });
+            return Err(too_many());
         }
         let mut payload = vec![msg::USERAUTH_FAILURE];
         payload.put_name_list([self.methods.name()]);
@@ -215,6 +212,10 @@ impl ServerAuth {
 
     /// Reads a request. `None` is one that is refused without asking anyone.
     fn on_request(&mut self, transport: &Transport) -> Result<Option<Request>, Error> {
+        // Questions answered with yes never come by `reject`.
+        if self.requests >= MOST_REQUESTS {
+            return Err(too_many());
+        }
         self.requests += 1;
         let mut reader = Reader::new(transport.packet());
         reader.u8()?;
@@ -298,6 +299,13 @@ fn password(user: String, mut reader: Reader<'_>) -> Result<Option<Request>, Err
 fn user_name(name: &[u8]) -> Option<String> {
     let name = std::str::from_utf8(name).ok()?;
     (name.len() <= LONGEST_USER && !name.contains(char::is_control)).then(|| name.to_owned())
+}
+
+fn too_many() -> Error {
+    Error::Closed {
+        reason: Reason::ProtocolError,
+        text: "too many authentication failures".into(),
+    }
 }
 
 fn no_such_service() -> Error {

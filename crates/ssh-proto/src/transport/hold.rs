@@ -2,6 +2,7 @@
 //! until its NEWKEYS (RFC 4253 section 7.1).
 
 use super::buffer::Buffer;
+use super::packet::check_payload;
 use crate::error::Error;
 
 /// Payloads in their order, each behind its length.
@@ -19,7 +20,8 @@ impl Hold {
     /// Holds one payload, given in parts.
     pub(super) fn push(&mut self, parts: &[&[u8]]) -> Result<(), Error> {
         let length: usize = parts.iter().map(|part| part.len()).sum();
-        let length = u32::try_from(length).map_err(|_| Error::Limit("payload too long"))?;
+        check_payload(length)?;
+        let length = u32::try_from(length).map_err(|_| Error::Bug("hold length"))?;
         self.queue.append(&length.to_be_bytes());
         for part in parts {
             self.queue.append(part);
@@ -34,6 +36,7 @@ impl Hold {
         room: usize,
         fill: impl FnOnce(&mut [u8]) -> (usize, R),
     ) -> Result<R, Error> {
+        check_payload(head.len() + 4 + room)?;
         let space = self.queue.spare(4 + head.len() + 4 + room);
         let (length, payload) = space
             .split_first_chunk_mut::<4>()

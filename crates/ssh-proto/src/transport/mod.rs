@@ -18,28 +18,30 @@ use std::time::{Duration, Instant};
 
 use zeroize::Zeroize;
 
-use crate::algorithm::{Algorithms, Signature};
 use crate::crypto::random::Random;
 use crate::error::Error;
-use crate::key::{PrivateKey, PublicKey};
+use crate::key::PublicKey;
 use crate::msg;
 use crate::wire::{Put, Reader, printable};
 
 mod buffer;
+mod config;
 mod exchange;
 mod ext_info;
 mod hold;
 mod ident;
+mod keying;
 mod negotiate;
 mod packet;
 pub mod table;
 
 use buffer::Buffer;
-use exchange::{Agreed, Exchange};
+use exchange::Exchange;
 use hold::Hold;
 use packet::{Frame, Inbound, Outbound};
 use table::{Stage, Verdict, verdict};
 
+pub use config::{Config, RekeyLimits};
 pub use ext_info::Extensions;
 pub use negotiate::Negotiated;
 
@@ -69,78 +71,6 @@ pub enum Role {
     Client,
     /// The side that is connected to and has host keys.
     Server,
-}
-
-/// When new keys are due (RFC 4253 section 9, RFC 4344 section 3), counted for each direction.
-#[derive(Debug, Clone, Copy)]
-pub struct RekeyLimits {
-    /// Bytes under one key.
-    pub bytes: u64,
-    /// Packets under one key.
-    pub packets: u64,
-    /// Time under one key.
-    pub interval: Duration,
-}
-
-impl Default for RekeyLimits {
-    fn default() -> Self {
-        Self {
-            bytes: 1 << 30,
-            packets: 1 << 31,
-            interval: Duration::from_secs(3600),
-        }
-    }
-}
-
-/// What a side needs to know to speak; shared by all connections.
-pub struct Config {
-    identification: String,
-    algorithms: Algorithms,
-    rekey: RekeyLimits,
-    host_keys: Vec<PrivateKey>,
-}
-
-impl Config {
-    /// A client that identifies itself as `identification` (`SSH-2.0-name`, without the line end).
-    pub fn client(identification: &str, algorithms: Algorithms) -> Self {
-        Self {
-            identification: identification.to_owned(),
-            algorithms,
-            rekey: RekeyLimits::default(),
-            host_keys: Vec::new(),
-        }
-    }
-
-    /// A server with `host_keys`. Signature algorithms that no key can make are not offered.
-    pub fn server(
-        identification: &str,
-        mut algorithms: Algorithms,
-        host_keys: Vec<PrivateKey>,
-    ) -> Self {
-        let can = |name: &Signature| {
-            host_keys
-                .iter()
-                .any(|key| key.public().signatures().contains(name))
-        };
-        algorithms.host_key.retain(can);
-        Self {
-            identification: identification.to_owned(),
-            algorithms,
-            rekey: RekeyLimits::default(),
-            host_keys,
-        }
-    }
-
-    /// The same with other limits for rekeying.
-    #[must_use]
-    pub fn with_rekey_limits(self, rekey: RekeyLimits) -> Self {
-        Self { rekey, ..self }
-    }
-
-    /// What is offered.
-    pub fn algorithms(&self) -> &Algorithms {
-        &self.algorithms
-    }
 }
 
 /// What [`Transport::poll`] found.
@@ -250,14 +180,6 @@ impl Transport {
         self.output.consume(count);
     }
 
-    /// Gives back the memory of buffers that hold nothing, for a connection that went idle.
-    pub fn release_buffers(&mut self) {
-        if self.current.is_none() {
-            self.input.release();
-        }
-        self.output.release();
-    }
-
     // Time.
 
     /// When [`Self::handle_timeout`] is due, if nothing else happens.
@@ -274,48 +196,6 @@ impl Transport {
             return Err(self.fail(Error::Timeout("key exchange")));
         }
         Ok(())
-    }
-
-    // Rekeying.
-
-    /// True when the present keys have served long enough and no exchange is going on.
-    pub fn rekey_due(&self, now: Instant) -> bool {
-        let limits = self.config.rekey;
-        let spent =
-            |usage: packet::Usage| usage.bytes >= limits.bytes || usage.packets >= limits.packets;
-        self.stage == Stage::Open
-            && matches!(self.exchange, Exchange::Idle)
-            && (spent(self.inbound.usage)
-                || spent(self.outbound.usage)
-                || now.saturating_duration_since(self.keyed_at) >= limits.interval)
-    }
-
-    /// Starts a key exchange unless one is going on.
-    pub fn start_rekey(&mut self, now: Instant) {
-        if !matches!(self.exchange, Exchange::Idle) || self.failed.is_some() {
-            return;
-        }
-        let first = self.session_id.is_empty();
-        let ours = negotiate::encode_kexinit(
-            self.role,
-            &self.config.algorithms,
-            first,
-            self.random.as_mut(),
-        );
-        self.seal(&[&ours]);
-        self.exchange = Exchange::Sent { ours };
-        self.kex_deadline = Some(now + KEX_TIMEOUT);
-    }
-
-    /// True from our KEXINIT or the peer's until both sides use the new keys.
-    pub fn is_keying(&self) -> bool {
-        !matches!(self.exchange, Exchange::Idle)
-    }
-
-    /// True while the peer can send nothing but the rest of a key exchange, so that polling cannot
-    /// yield a packet for the layer above.
-    pub fn peer_is_keying(&self) -> bool {
-        self.peer_keying
     }
 
     // Facts.
@@ -429,23 +309,6 @@ impl Transport {
         self.seal(&[&[msg::UNIMPLEMENTED], &sequence]);
     }
 
-    /// Client: the host key is the right one. The proof lets user authentication begin.
-    ///
-    /// # Errors
-    /// There is no host key to decide about.
-    pub fn accept_host_key(&mut self) -> Result<HostKeyAccepted, Error> {
-        match std::mem::replace(&mut self.exchange, Exchange::Idle) {
-            Exchange::Undecided(agreed) => {
-                self.take_keys(agreed)?;
-                Ok(HostKeyAccepted(()))
-            }
-            other => {
-                self.exchange = other;
-                Err(Error::Bug("no host key to accept"))
-            }
-        }
-    }
-
     /// A user is authenticated: the connection protocol begins.
     pub fn set_authenticated(&mut self) {
         if self.stage == Stage::Authentication {
@@ -463,7 +326,10 @@ impl Transport {
             payload.put_u32(reason as u32);
             payload.put_string(error.description().as_bytes());
             payload.put_string(b"");
-            self.seal(&[&payload]);
+            // If not even this can be sealed, nothing can.
+            let _ = self
+                .outbound
+                .seal(&mut self.output, self.random.as_mut(), &[&payload]);
         }
         self.failed = Some(error.clone());
         error
@@ -484,7 +350,7 @@ impl Transport {
                 return Ok(Event::HostKey);
             }
             if self.output.len() + self.hold.len() >= REPLY_LIMIT && !self.peer_keying {
-                return Ok(Event::NeedOutput);
+                return self.wait_for_output();
             }
             let Some(frame) = self.inbound.open(&mut self.input)? else {
                 return Ok(Event::NeedInput);
@@ -494,6 +360,14 @@ impl Transport {
                 return Ok(Event::Packet);
             }
         }
+    }
+
+    /// What is held leaves only after more input, so it cannot be waited for.
+    fn wait_for_output(&self) -> Result<Event, Error> {
+        if self.output.is_empty() {
+            return Err(Error::Limit("answers during a key exchange"));
+        }
+        Ok(Event::NeedOutput)
     }
 
     /// Deals with the current packet if it is the transport's; true if it is not.
@@ -590,165 +464,15 @@ impl Transport {
         Ok(())
     }
 
-    fn on_kexinit(&mut self, now: Instant) -> Result<(), Error> {
-        // A peer's KEXINIT is always answered at once.
-        self.start_rekey(now);
-        let Exchange::Sent { ours } = std::mem::replace(&mut self.exchange, Exchange::Idle) else {
-            return Err(Error::Misbehaved("KEXINIT during a key exchange"));
-        };
-        let first = self.session_id.is_empty();
-        let (next, negotiated, payload) = exchange::begin(
-            self.role,
-            &self.config,
-            ours,
-            self.input.part(
-                self.current
-                    .as_ref()
-                    .map(|f| f.payload.clone())
-                    .unwrap_or_default(),
-            ),
-            self.their_identification.as_deref().unwrap_or_default(),
-            if first {
-                None
-            } else {
-                self.negotiated.map(|negotiated| negotiated.strict)
-            },
-            self.random.as_mut(),
-        )?;
-        if first && negotiated.strict {
-            if self.inbound.last_sequence() != 0 {
-                return Err(Error::Misbehaved(
-                    "strict key exchange: KEXINIT was not first",
-                ));
-            }
-            self.stage = Stage::FirstKex { strict: true };
-        }
-        self.peer_keying = true;
-        self.drop_guess = negotiated.drop_guess;
-        self.exchange = next;
-        if let Some(payload) = payload {
-            self.seal(&[&payload]);
-        }
-        Ok(())
-    }
-
-    fn on_kex_message(&mut self, number: u8) -> Result<(), Error> {
-        if std::mem::take(&mut self.drop_guess) {
-            return Ok(());
-        }
-        let payload = self.packet().to_vec();
-        match (
-            std::mem::replace(&mut self.exchange, Exchange::Idle),
-            number,
-        ) {
-            (
-                Exchange::AwaitInit {
-                    negotiated,
-                    transcript,
-                },
-                msg::KEX_ECDH_INIT,
-            ) => {
-                let (agreed, reply) = exchange::answer(
-                    &self.config,
-                    negotiated,
-                    &transcript,
-                    &payload,
-                    self.random.as_mut(),
-                )?;
-                self.seal(&[&reply]);
-                self.take_keys(agreed)
-            }
-            (
-                Exchange::AwaitReply {
-                    negotiated,
-                    transcript,
-                    exchange,
-                    public,
-                },
-                msg::KEX_ECDH_REPLY,
-            ) => {
-                let agreed =
-                    exchange::conclude(negotiated, &transcript, exchange, &public, &payload)?;
-                match &self.host_key {
-                    None => {
-                        self.exchange = Exchange::Undecided(agreed);
-                        Ok(())
-                    }
-                    Some(known) if *known == agreed.host_key => self.take_keys(agreed),
-                    Some(_) => Err(Error::HostKey("it changed while rekeying".into())),
-                }
-            }
-            _ => Err(Error::Misbehaved("key exchange message out of order")),
-        }
-    }
-
-    /// Sends NEWKEYS and everything from here on under the new keys.
-    fn take_keys(&mut self, agreed: Agreed) -> Result<(), Error> {
-        let first = self.session_id.is_empty();
-        if first {
-            self.session_id.clone_from(&agreed.exchange_hash);
-        }
-        let keys = agreed.keys(self.role, &self.session_id)?;
-        let negotiated = agreed.negotiated;
-        self.seal(&[&[msg::NEWKEYS]]);
-        self.outbound.take_keys(keys.sealer, negotiated.strict);
-        self.exchange = Exchange::AwaitNewKeys {
-            opener: keys.opener,
-            strict: negotiated.strict,
-        };
-        self.host_key = Some(agreed.host_key);
-        self.negotiated = Some(negotiated);
-        if first && negotiated.wants_ext_info {
-            self.seal(&[&ext_info::encode(Signature::ALL)]);
-        }
-        self.held_pongs = 0;
-        let Self {
-            hold,
-            outbound,
-            output,
-            random,
-            ..
-        } = self;
-        hold.release(|payload| outbound.seal(output, random.as_mut(), &[payload]))
-    }
-
-    fn on_newkeys(&mut self, now: Instant) -> Result<(), Error> {
-        if self.packet().len() != 1 {
-            return Err(Error::Misbehaved("malformed NEWKEYS"));
-        }
-        let Exchange::AwaitNewKeys { opener, strict } =
-            std::mem::replace(&mut self.exchange, Exchange::Idle)
-        else {
-            return Err(Error::Misbehaved("NEWKEYS out of order"));
-        };
-        self.inbound.take_keys(opener, strict);
-        if matches!(self.stage, Stage::FirstKex { .. }) {
-            self.stage = Stage::Authentication;
-        }
-        self.peer_keying = false;
-        self.kex_deadline = None;
-        self.keyed_at = now;
-        Ok(())
-    }
-
-    /// True while payloads have to wait: our KEXINIT is sent and our NEWKEYS is not.
-    fn holds(&self) -> bool {
-        !matches!(
-            self.exchange,
-            Exchange::Idle | Exchange::AwaitNewKeys { .. }
-        )
-    }
-
     fn seal(&mut self, parts: &[&[u8]]) {
         if self.failed.is_some() {
             return;
         }
-        if let Err(error) = self
+        let sealed = self
             .outbound
-            .seal(&mut self.output, self.random.as_mut(), parts)
-        {
-            // No DISCONNECT can be sealed either.
-            self.failed = Some(error);
+            .seal(&mut self.output, self.random.as_mut(), parts);
+        if let Err(error) = sealed {
+            self.fail(error);
         }
     }
 }

@@ -22,7 +22,15 @@ pub(super) const LONGEST_BEFORE_KEYS: usize = 35_000;
 pub(super) const LONGEST: usize = 256 * 1024;
 
 /// The longest payload that fits a packet of [`LONGEST`] with any cipher.
-pub(super) const LONGEST_PAYLOAD: usize = LONGEST - 1 - 255;
+const LONGEST_PAYLOAD: usize = LONGEST - 1 - 255;
+
+/// Refuses the length of a payload that is too long for a packet, now or when it is no longer held.
+pub(super) fn check_payload(length: usize) -> Result<(), Error> {
+    if length > LONGEST_PAYLOAD {
+        return Err(Error::Limit("payload does not fit a packet"));
+    }
+    Ok(())
+}
 
 /// A packet that was opened, at the front of the input.
 #[derive(Debug, Clone)]
@@ -207,9 +215,7 @@ impl Outbound {
 
     /// Room for a packet behind what waits in `output`; what is returned is where its payload goes.
     fn begin<'o>(&self, output: &'o mut Buffer, payload: usize) -> Result<&'o mut [u8], Error> {
-        if payload > LONGEST_PAYLOAD {
-            return Err(Error::Limit("payload does not fit a packet"));
-        }
+        check_payload(payload)?;
         let most_padding = LEAST_PADDING + self.sealer.block_size();
         let most = HEADER + payload + most_padding + self.sealer.tag_length();
         let room = output.spare(most).get_mut(HEADER..HEADER + payload);

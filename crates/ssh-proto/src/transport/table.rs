@@ -138,11 +138,8 @@ mod tests {
             survivors(Role::Client, stage, false, Verdict::Accept),
             [1, 2, 3, 4, 6, 7, 51, 52, 53, 60]
         );
-        assert_eq!(
-            survivors(Role::Server, stage, false, Verdict::Unimplemented),
-            []
-        );
-        assert_eq!(survivors(Role::Server, stage, false, Verdict::Ignore), []);
+        assert!(survivors(Role::Server, stage, false, Verdict::Unimplemented).is_empty());
+        assert!(survivors(Role::Server, stage, false, Verdict::Ignore).is_empty());
     }
 
     #[test]
@@ -159,10 +156,7 @@ mod tests {
             survivors(Role::Server, Stage::Open, false, Verdict::Ignore),
             [50]
         );
-        assert_eq!(
-            survivors(Role::Client, Stage::Open, false, Verdict::Ignore),
-            []
-        );
+        assert!(survivors(Role::Client, Stage::Open, false, Verdict::Ignore).is_empty());
         assert_eq!(
             verdict(Role::Server, Stage::Open, false, msg::USERAUTH_SUCCESS),
             Verdict::Cut
@@ -178,10 +172,7 @@ mod tests {
         let kex: Vec<u8> = [1, 2, 3, 4, 21].into_iter().chain(30..=49).collect();
         for role in [Role::Client, Role::Server] {
             assert_eq!(survivors(role, Stage::Open, true, Verdict::Accept), kex);
-            assert_eq!(
-                survivors(role, Stage::Open, true, Verdict::Unimplemented),
-                []
-            );
+            assert!(survivors(role, Stage::Open, true, Verdict::Unimplemented).is_empty());
         }
     }
 }

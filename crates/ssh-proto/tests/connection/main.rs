@@ -10,4 +10,7 @@ mod model;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]
+#[path = "../support/mod.rs"]
+mod support;
+#[cfg(test)]
 mod wire;

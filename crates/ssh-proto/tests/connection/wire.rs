@@ -9,19 +9,18 @@ use ssh_proto::msg;
 use ssh_proto::transport::{self, Transport};
 use ssh_proto::wire::Put;
 
+use crate::support::{Pair, feed, take_output};
+
 /// Two ends that are ready for the connection protocol.
 pub(crate) fn transports() -> (Transport, Transport) {
-    (Transport::default(), Transport::default())
+    let [client, server] = Pair::authenticated().ends;
+    (client, server)
 }
 
 /// Carries everything that either end has sent to the other.
 pub(crate) fn carry(a: &mut Transport, b: &mut Transport) {
-    while let Some(payload) = a.take_sent() {
-        b.deliver(payload);
-    }
-    while let Some(payload) = b.take_sent() {
-        a.deliver(payload);
-    }
+    feed(b, &take_output(a));
+    feed(a, &take_output(b));
 }
 
 /// Two connections back to back.
@@ -38,7 +37,7 @@ pub(crate) fn pump(a: &mut Connection, b: &mut Connection) {
     carry(a.transport_mut(), b.transport_mut());
 }
 
-/// One connection and a peer that says whatever the test wants.
+/// One connection, a server's, and a peer that says whatever the test wants.
 pub(crate) struct Rig {
     pub(crate) connection: Connection,
     pub(crate) peer: Transport,
@@ -46,7 +45,7 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) fn new(limits: Limits) -> Self {
-        let (ours, peer) = transports();
+        let (peer, ours) = transports();
         let connection = Connection::new(ours, limits);
         Self { connection, peer }
     }

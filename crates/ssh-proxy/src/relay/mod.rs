@@ -329,3 +329,6 @@ fn last_words(side: Side, reason: &Error) -> (Error, Error) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
