@@ -1,0 +1,26 @@
+//! What tests of a whole cell share.
+//!
+//! | module       | owns                                                              |
+//! |--------------|-------------------------------------------------------------------|
+//! | [`user`]     | the installed `ssh` as a user of the cell runs it                 |
+//! | [`terminal`] | a terminal with a program on it, and someone who types and reads   |
+//! | [`runs`]     | a client of our own that checks the order of all messages of a run |
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "compiled into each test, which uses only a part"
+)]
+
+pub mod runs;
+pub mod terminal;
+pub mod user;
+
+/// Whether the long forms of the tests are to run; `scripts/soak` asks for them.
+pub fn soak() -> bool {
+    std::env::var_os("SOAK").is_some_and(|value| !value.is_empty() && value != "0")
+}
+
+/// A tenth of `full`, unless this is a soak.
+pub fn tenth<N: std::ops::Div<Output = N> + From<u8>>(full: N) -> N {
+    if soak() { full } else { full / N::from(10) }
+}
