@@ -19,6 +19,7 @@ use ssh_proto::auth::Credential;
 use ssh_proto::transport::Config;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 const USER: &str = "user";
@@ -321,14 +322,25 @@ impl russh::server::Handler for Peer {
         let channel = self.channels.remove(&channel).expect("it was opened");
         self.probes.spawn(async move {
             let (mut reader, writer) = channel.split();
-            let mut stdout = writer.make_writer();
-            while let Some(message) = reader.wait().await {
-                match message {
-                    ChannelMsg::Data { data } => stdout.write_all(&data).await.expect("output"),
-                    ChannelMsg::Eof => break,
-                    _ => {}
+            let (sender, mut data) = mpsc::unbounded_channel();
+            // russh takes no output during a key exchange, and no input while a channel has much that
+            // nobody reads: the two together are for ever. So reading never waits for writing.
+            let read = async move {
+                while let Some(message) = reader.wait().await {
+                    match message {
+                        ChannelMsg::Data { data } => sender.send(data).expect("a writer"),
+                        ChannelMsg::Eof => break,
+                        _ => {}
+                    }
                 }
-            }
+            };
+            let mut stdout = writer.make_writer();
+            let write = async {
+                while let Some(data) = data.recv().await {
+                    stdout.write_all(&data).await.expect("output");
+                }
+            };
+            tokio::join!(read, write);
             let stderr = writer.extended_data(1, probe::STDERR.as_bytes()).await;
             stderr.expect("standard error");
             writer.exit_status(probe::STATUS).await.expect("a status");
