@@ -192,15 +192,20 @@ async fn it_leaves_nothing_behind() {
         // A session in the middle of something goes too.
         let mut command = Command::new("sshpass");
         command.env("SSHPASS", summary.text("/logins/0/password"));
-        let line = summary.ssh(0) + " 'echo here $$.; exec sleep 1000'";
+        // With a terminal it is in no group that is ours, and it does not mind when that closes.
+        let line = summary.ssh(0) + " -tt 'trap \"\" HUP; echo here $$.; sleep 1000; sleep 1000'";
         command.args(["-e", "sh", "-c", &line]);
         let session = process::Process::start(command);
-        assert!(session.stdout.has(".\n").await, "{}", session.stderr.text());
+        assert!(
+            session.stdout.has(".\r\n").await,
+            "{}",
+            session.stderr.text()
+        );
         let printed = session.stdout.text();
         let inner = printed
             .strip_prefix("here ")
             .unwrap()
-            .trim_end_matches(".\n");
+            .trim_end_matches(".\r\n");
         devcell.signal(signal);
         let (status, _) = devcell.end().await;
         assert_eq!(status.code(), Some(0), "on {signal:?}");

@@ -310,6 +310,7 @@ async fn start_app(
             env: env.clone(),
             dir: home.clone(),
             ready: ready(options.daemon_log_level, "sshd.started", address),
+            mark: Some(format!("INSTANCE_GUID={guid}")),
         });
         let daemon = daemon.await?;
         let row_index = i32::try_from(index).unwrap_or(i32::MAX);
@@ -390,6 +391,7 @@ fn proxy_launch(
         env: config::proxy_env(),
         dir: place.dir.to_owned(),
         ready: ready(options.proxy_log_level, "ssh-proxy.started", address),
+        mark: None,
     })
 }
 

@@ -6,6 +6,7 @@
 mod binaries;
 mod cell;
 mod config;
+mod leftovers;
 mod output;
 mod process;
 

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 pub use rustix::process::Signal;
 
 use super::RigError;
+use super::leftovers;
 use super::output::{Found, Mark, Output};
 
 /// How long a program may take to start, and a line to appear that a test waits for.
@@ -42,6 +43,9 @@ pub(super) struct Launch {
     pub(super) env: Vec<(String, OsString)>,
     pub(super) dir: PathBuf,
     pub(super) ready: Ready,
+    /// A variable (`NAME=value`) that only this program and what it starts has, to find those of
+    /// them that leave its process group.
+    pub(super) mark: Option<String>,
 }
 
 /// What shows that a program serves.
@@ -235,11 +239,14 @@ impl Process {
         }
     }
 
-    /// Kills, in this order: the group while its id is certainly ours, the guard's duty, and at
-    /// last the id.
+    /// Kills the group while its id is certainly ours, then what left it; the guard's duty ends
+    /// before the id does.
     fn end(&self) -> Option<ExitStatus> {
         let mut running = self.lock().take()?;
         let _ = kill_process_group(running.pid, Signal::KILL);
+        if let Some(mark) = &self.launch.mark {
+            leftovers::kill(mark);
+        }
         running.guard.release();
         running.child.wait().ok()
     }
@@ -318,6 +325,7 @@ mod tests {
             env: vec![("PATH".to_owned(), "/usr/bin:/bin".into())],
             dir: "/".into(),
             ready,
+            mark: None,
         }
     }
 
