@@ -637,6 +637,8 @@ async fn an_instance_that_breaks_a_rule_loses_its_user_and_no_other() {
             }
         };
         let (end, told) = tokio::join!(impostor_end, user.disconnect());
+        // The proxy waits for us to close, so that its last words are not lost.
+        drop(wire);
         let expected = matches!(
             end,
             Error::Disconnected {

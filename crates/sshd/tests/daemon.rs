@@ -11,8 +11,21 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_diego-sshd");
-const HOST_KEY: &str = "-----BEGIN marker-of-the-host-key-----";
-const AUTHORIZED_KEY: &str = "ssh-rsa marker-of-the-authorized-key";
+
+/// Made for these tests and used for nothing else.
+const HOST_KEY: &str = "-----BEGIN PRIVATE KEY-----
+MC4CAQAwBQYDK2VwBCIEIGj0UFNXp1Zw5A840PKgKi64UxM8ZBZIAfnbMumzbOq8
+-----END PRIVATE KEY-----
+";
+const AUTHORIZED_KEY: &str = "ssh-ed25519 \
+    AAAAC3NzaC1lZDI1NTE5AAAAIKcUj1eG6sm50jMXbbD5vK8bhqReHR/GlPVxrAKnc8ll marker-of-the-authorized-key";
+
+/// Parts of the keys, and of texts that stand for keys.
+const MARKERS: [&str; 3] = [
+    "IGj0UFNXp1Zw5A840PKgKi64UxM8ZBZIAfnbMumz",
+    "j1eG6sm50jMXbbD5vK8bhqReHR/GlPVxrAKnc8ll",
+    "marker-of",
+];
 
 /// A daemon that has said `started`, killed when dropped.
 struct Daemon {
@@ -51,7 +64,10 @@ impl Daemon {
 
     fn assert_no_keys(&self) {
         for file in ["cmdline", "environ"] {
-            assert!(!self.proc(file).contains("marker-of"), "{file}");
+            let text = self.proc(file);
+            for marker in MARKERS {
+                assert!(!text.contains(marker), "{marker} in {file}");
+            }
         }
     }
 
