@@ -1,17 +1,16 @@
 //! The SSH side: takes connections, logs their users in, and relays.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ssh_proto::Error;
 use ssh_proto::algorithm::{Algorithms, Lists};
 use ssh_proto::transport::Config;
-use ssh_tokio::{accept, serve};
+use ssh_tokio::accept;
+use ssh_tokio::serve::{self, Stopping};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tracing::{Instrument as _, debug, error, info, info_span, warn};
 
 use crate::auth::diego::DiegoRealm;
@@ -27,9 +26,6 @@ const MOST_CONNECTIONS: usize = 50_000;
 
 /// Where there is no limit of time. A century is as good, and fits every clock.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-
-/// After a request to stop, connections get this long to send their last words.
-const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What every connection shares.
 pub(crate) struct Proxy {
@@ -66,28 +62,24 @@ impl Proxy {
     /// Serves clients until `stop` is done, then ends what is left of them.
     pub(crate) async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
         let proxy = Arc::new(self);
-        let (stopping, stopped) = watch::channel(());
-        let mut tasks = serve::serve(listener, MOST_CONNECTIONS, stop, |stream, peer, permit| {
-            let connection = Arc::clone(&proxy).handle(stream, stopped.clone());
-            // One socket serves both families: IPv4 clients show up in IPv6 form.
-            let address = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-            let span = info_span!("handle-connection", remote_address = %address);
-            async move {
-                connection.await;
-                drop(permit);
-            }
-            .instrument(span)
-        })
+        let stop = async {
+            stop.await;
+            info_span!("server").in_scope(|| info!("stopping-server"));
+        };
+        serve::serve(
+            listener,
+            MOST_CONNECTIONS,
+            stop,
+            |stream, peer, stopping| {
+                let span = info_span!("handle-connection", remote_address = %peer);
+                Arc::clone(&proxy).handle(stream, stopping).instrument(span)
+            },
+        )
         .await;
-        info_span!("server").in_scope(|| info!("stopping-server"));
-        drop(stopping);
-        let all = async { while tasks.join_next().await.is_some() {} };
-        // What is left then is cut with the process.
-        let _ = timeout(STOP_TIMEOUT, all).await;
     }
 
     /// One connection, from accept to its end.
-    async fn handle(self: Arc<Self>, stream: TcpStream, mut stopped: watch::Receiver<()>) {
+    async fn handle(self: Arc<Self>, stream: TcpStream, mut stopping: Stopping) {
         let deadline = Instant::now() + self.times.login.unwrap_or(FOREVER);
         let transport = Arc::clone(&self.transport);
         let mut login = Login::new(Arc::clone(&self.gate));
@@ -96,7 +88,7 @@ impl Proxy {
                 Ok(accepted) => accepted,
                 Err(error) => return log_failure(&login, &error),
             },
-            _ = stopped.changed() => return,
+            () = stopping.wait() => return,
         };
         info!(user = grant.user, "relay-started");
         let limits = Limits {
@@ -104,7 +96,7 @@ impl Proxy {
             total: self.times.connection,
         };
         let stop = async move {
-            let _ = stopped.changed().await;
+            stopping.wait().await;
             "the SSH proxy is shutting down; connect again".to_owned()
         };
         let end = Relay::new(client, grant.daemon, limits).run(stop).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 /// How long accepting pauses when the process has run out of descriptors or memory. Without a pause
@@ -22,18 +22,35 @@ const DEAD_PEER: Duration = Duration::from_secs(120);
 const PROBE_INTERVAL: Duration = Duration::from_secs(30);
 const PROBES: u32 = 3;
 
+/// After a request to stop, connections get this long to send their last words.
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Tells a connection that the server stops.
+#[derive(Debug, Clone)]
+pub struct Stopping(watch::Receiver<()>);
+
+impl Stopping {
+    /// Completes when the connection is to end.
+    pub async fn wait(&mut self) {
+        // Nothing is ever sent: the other end going away is the signal.
+        while self.0.changed().await.is_ok() {}
+    }
+}
+
 /// Accepts connections until `stop` completes, and runs `handle` for each in a task of its own, for at
-/// most `limit` connections at a time. Gives back the tasks that are still running.
+/// most `limit` connections at a time. Then the listener is closed, the connections are told, and those
+/// that have not ended in good time are dropped.
 pub async fn serve<F>(
     listener: TcpListener,
     limit: usize,
     stop: impl Future<Output = ()>,
-    mut handle: impl FnMut(TcpStream, SocketAddr, OwnedSemaphorePermit) -> F,
-) -> JoinSet<()>
-where
+    mut handle: impl FnMut(TcpStream, SocketAddr, Stopping) -> F,
+) where
     F: Future<Output = ()> + Send + 'static,
 {
     let permits = Arc::new(Semaphore::new(limit));
+    let (running, stopping) = watch::channel(());
+    let stopping = Stopping(stopping);
     let mut tasks = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -47,18 +64,31 @@ where
             Ok::<_, io::Error>((stream, peer, permit))
         };
         tokio::select! {
-            () = &mut stop => return tasks,
+            () = &mut stop => break,
             Some(_) = tasks.join_next() => {}
             accepted = next => match accepted {
                 Ok((stream, peer, permit)) => {
                     tune(&stream);
-                    tasks.spawn(handle(stream, peer, permit));
+                    let connection = handle(stream, canonical(peer), stopping.clone());
+                    tasks.spawn(async move {
+                        connection.await;
+                        drop(permit);
+                    });
                 }
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
         }
     }
+    drop((listener, running));
+    let all = async { while tasks.join_next().await.is_some() {} };
+    // What is left after that goes with the set.
+    let _ = tokio::time::timeout(STOP_TIMEOUT, all).await;
+}
+
+/// One socket may serve both families: IPv4 clients show up in IPv6 form there.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// Sets what every connection of ours wants: no delay for keystrokes and handshakes, and a peer that

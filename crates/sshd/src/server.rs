@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -19,10 +18,10 @@ use ssh_proto::key::PublicKey;
 use ssh_proto::msg::OpenFailure;
 use ssh_proto::transport::Config;
 use ssh_proto::wire::printable;
+use ssh_tokio::serve::{self, Stopping};
 use ssh_tokio::session::{Event, Session};
-use ssh_tokio::{Attempt, Authenticator, Denied, Socket, accept, serve};
+use ssh_tokio::{Attempt, Authenticator, Denied, Socket, accept};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{Instrument, debug, error, info, info_span};
 
@@ -50,9 +49,6 @@ const MOST_UNANSWERED: u32 = 20;
 /// Bytes of a name of a client's that go into the log. Real ones are a quarter of this.
 const LONGEST_LOGGED: usize = 256;
 
-/// After a request to stop, connections get this long to send their last words.
-const STOP_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// What all connections share.
 pub struct Server {
     /// How the transport is spoken.
@@ -71,27 +67,25 @@ impl Server {
     /// Serves connections from `listener` until `stop` completes, then ends those that are open.
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
         let server = Arc::new(self);
-        let (stopping, stopped) = watch::channel(());
-        let mut tasks = serve::serve(listener, MOST_CONNECTIONS, stop, |stream, peer, permit| {
-            let connection = Arc::clone(&server).handle(stream, stopped.clone());
-            // One socket serves both families: IPv4 clients show up in IPv6 form.
-            let address = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-            let span = info_span!("handle-connection", remote_address = %address);
-            async move {
-                connection.await;
-                drop(permit);
-            }
-            .instrument(span)
-        })
+        let stop = async {
+            stop.await;
+            info!("stopping-server");
+        };
+        serve::serve(
+            listener,
+            MOST_CONNECTIONS,
+            stop,
+            |stream, peer, stopping| {
+                let span = info_span!("handle-connection", remote_address = %peer);
+                Arc::clone(&server)
+                    .handle(stream, stopping)
+                    .instrument(span)
+            },
+        )
         .await;
-        info!("stopping-server");
-        drop(stopping);
-        let all = async { while tasks.join_next().await.is_some() {} };
-        // What is left then is cut with the process.
-        let _ = tokio::time::timeout(STOP_TIMEOUT, all).await;
     }
 
-    async fn handle(self: Arc<Self>, stream: TcpStream, mut stopped: watch::Receiver<()>) {
+    async fn handle(self: Arc<Self>, stream: TcpStream, mut stopping: Stopping) {
         info!("started");
         let deadline = Instant::now() + LOGIN_TIMEOUT;
         let transport = Arc::clone(&self.transport);
@@ -101,12 +95,12 @@ impl Server {
                 Ok((wire, ())) => wire,
                 Err(error) => return error!(%error, "handshake-failed"),
             },
-            _ = stopped.changed() => return,
+            () = stopping.wait() => return,
         };
         let mut connection = Connection::new(self, Session::new(wire, Limits::default()));
         let error = tokio::select! {
             error = connection.run() => error,
-            _ = stopped.changed() => Error::Closed {
+            () = stopping.wait() => Error::Closed {
                 reason: Reason::ByApplication,
                 text: "the app instance is stopping".into(),
             },
