@@ -323,6 +323,11 @@ fn last_words(side: Side, reason: &Error) -> (Error, Error) {
     match (side, reason) {
         (_, Error::Closed { .. }) => (reason.clone(), reason.clone()),
         (Side::Client, _) => (reason.clone(), gone("the client is gone")),
+        // Already cut and made printable.
+        (Side::Daemon, Error::Disconnected { description, .. }) => {
+            let text = format!("the app instance ended the connection: {description}");
+            (gone(&text), reason.clone())
+        }
         (Side::Daemon, _) => {
             let text = "the connection to the app instance was lost";
             (gone(text), reason.clone())

@@ -321,6 +321,19 @@ async fn a_daemon_that_vanishes_is_told_to_the_client_behind_its_last_data() {
     assert_eq!(rig.relay.await.unwrap().side, Side::Daemon);
 }
 
+#[tokio::test]
+async fn the_daemons_reason_for_ending_reaches_the_client() {
+    let mut rig = rig().await;
+    open_channel(&mut rig).await;
+    let reason = Error::Closed {
+        reason: Reason::ByApplication,
+        text: "the app instance is stopping".into(),
+    };
+    let (told, _) = tokio::join!(rig.client.receive(), rig.daemon.0.close(reason));
+    let told = told.unwrap_err().to_string();
+    assert!(told.contains("the app instance is stopping"), "{told}");
+}
+
 /// A client that reads nothing stops the daemon's data, and nothing else.
 #[tokio::test(start_paused = true)]
 async fn a_side_that_does_not_read_can_still_be_heard() {
