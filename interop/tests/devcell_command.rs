@@ -4,7 +4,7 @@
 mod support;
 
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitStatus;
 
 use devcell::rig::{Binaries, Signal};
@@ -12,6 +12,7 @@ use interop::process::{self, Output};
 use rustix::process::{Pid, kill_process};
 use serde_json::Value;
 use support::user::{PATIENCE, lives, text, until};
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
@@ -20,19 +21,27 @@ use tokio::time::timeout;
 struct Devcell {
     child: Child,
     stdout: BufReader<ChildStdout>,
+    /// Where it puts its files, so that they go in any case.
+    place: TempDir,
 }
 
 impl Devcell {
     fn start(arguments: &[&str]) -> Self {
+        let place = TempDir::new().unwrap();
         let mut command = Command::new(program());
         command
             .args(arguments)
             .env_remove("CARGO")
+            .env("TMPDIR", place.path())
             .kill_on_drop(true);
         command.stdout(std::process::Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        Self { child, stdout }
+        Self {
+            child,
+            stdout,
+            place,
+        }
     }
 
     /// The next line that it prints, without its end.
@@ -49,15 +58,21 @@ impl Devcell {
         kill_process(pid, signal).unwrap();
     }
 
-    /// Waits for its end; also what it printed since.
-    async fn end(mut self) -> (ExitStatus, String) {
+    /// Its files.
+    fn files(&self) -> Vec<PathBuf> {
+        let entries = self.place.path().read_dir().unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    }
+
+    /// Waits for its end; what it printed since and the files that are left.
+    async fn end(mut self) -> (ExitStatus, String, Vec<PathBuf>) {
         let mut rest = String::new();
         let end = async {
             self.stdout.read_to_string(&mut rest).await.unwrap();
             self.child.wait().await.unwrap()
         };
         let status = timeout(PATIENCE, end).await.expect("an end");
-        (status, rest)
+        (status, rest, self.files())
     }
 }
 
@@ -135,7 +150,7 @@ async fn its_first_line_is_all_that_a_program_needs() {
     );
     assert!(output.stderr.contains(&shown), "{}", output.stderr);
     devcell.signal(Signal::INT);
-    let (status, rest) = devcell.end().await;
+    let (status, rest, _) = devcell.end().await;
     assert_eq!(status.code(), Some(0));
     assert_eq!(rest, "");
 }
@@ -188,7 +203,6 @@ async fn it_leaves_nothing_behind() {
         let pids = summary.pids();
         assert_eq!(pids.len(), 4);
         assert!(pids.iter().all(|pid| lives(pid)));
-        let dir = Path::new(summary.text("/known_hosts")).parent().unwrap();
         // A session in the middle of something goes too.
         let mut command = Command::new("sshpass");
         command.env("SSHPASS", summary.text("/logins/0/password"));
@@ -206,11 +220,12 @@ async fn it_leaves_nothing_behind() {
             .strip_prefix("here ")
             .unwrap()
             .trim_end_matches(".\r\n");
+        assert_eq!(devcell.files().len(), 1);
         devcell.signal(signal);
-        let (status, _) = devcell.end().await;
+        let (status, _, files) = devcell.end().await;
         assert_eq!(status.code(), Some(0), "on {signal:?}");
         assert!(!pids.iter().any(|pid| lives(pid)), "on {signal:?}");
-        assert!(!dir.exists(), "{dir:?} on {signal:?}");
+        assert_eq!(files, [] as [PathBuf; 0], "on {signal:?}");
         assert!(TcpStream::connect(summary.text("/proxy")).is_err());
         until("the session's program is gone", || !lives(inner)).await;
         let output = session.finish().await;
@@ -223,13 +238,10 @@ async fn its_programs_go_with_it_even_when_it_is_killed() {
     let mut devcell = Devcell::start(&["--json", "--port", "0"]);
     let summary = Summary::of(&devcell.line().await);
     devcell.signal(Signal::KILL);
-    let (status, _) = devcell.end().await;
+    let (status, _, _) = devcell.end().await;
     assert_eq!(status.code(), None);
     let gone = || !summary.pids().iter().any(|pid| lives(pid));
     until("its programs are gone", gone).await;
-    // Nobody was left to remove it.
-    let dir = Path::new(summary.text("/known_hosts")).parent().unwrap();
-    std::fs::remove_dir_all(dir).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
