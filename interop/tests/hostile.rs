@@ -7,13 +7,14 @@
     reason = "helpers of tests are tests too"
 )]
 
-mod support_b;
+mod packets;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use devcell::Cell;
 use devcell::bbs::messages::NetInfo;
+use packets::*;
 use ssh_proto::algorithm::Algorithms;
 use ssh_proto::auth::Methods;
 use ssh_proto::key::PublicKey;
@@ -21,7 +22,6 @@ use ssh_proto::transport::{Config, Event};
 use ssh_proto::wire::Put;
 use ssh_proto::{Error, msg};
 use ssh_tokio::{Attempt, Authenticator, Denied, Wire, accept};
-use support_b::*;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 

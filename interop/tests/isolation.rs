@@ -7,15 +7,15 @@
     reason = "helpers of tests are tests too"
 )]
 
-mod support_b;
+mod packets;
 
 use devcell::Cell;
 use devcell::rig::Process;
+use packets::*;
 use ssh_proto::msg;
 use ssh_proto::transport::Event;
 use ssh_proto::wire::{Put, Reader};
 use ssh_tokio::wire::now;
-use support_b::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// 40 sessions on 4 connections, 200 variables each, all at once: the reference dies of it.

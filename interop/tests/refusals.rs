@@ -6,7 +6,7 @@
     reason = "helpers of tests are tests too"
 )]
 
-mod support_b;
+mod packets;
 
 use std::net::Ipv4Addr;
 use std::process::Output;
@@ -17,9 +17,9 @@ use devcell::bbs::{Fault, State};
 use devcell::keys::{KeyKind, SshKey};
 use devcell::rig::Login;
 use devcell::{Cell, CellOptions};
+use packets::*;
 use serde_json::{Value, json};
 use ssh_proto::Error;
-use support_b::*;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 

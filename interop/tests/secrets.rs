@@ -7,17 +7,17 @@
     reason = "helpers of tests are tests too"
 )]
 
-mod support_b;
+mod packets;
 
 use devcell::bbs::messages::NetInfo;
 use devcell::bbs::{Fault, State};
 use devcell::keys::{KeyKind, SshKey};
 use devcell::rig::Process;
 use devcell::{Cell, CellOptions};
+use packets::*;
 use serde_json::{Value, json};
 use ssh_proto::msg;
 use ssh_proto::wire::Put;
-use support_b::*;
 
 const WRONG_PASSWORD: &str = "marker-wrong-password-5f1c";
 const ROUTE_PASSWORD: &str = "marker-route-password-93ab";
