@@ -111,7 +111,13 @@ impl Server {
 async fn serve(stream: TcpStream, config: Arc<Config>, mut door: Door) -> Result<Served, Error> {
     ssh_tokio::serve::tune(&stream);
     let deadline = Instant::now() + DEADLINE;
-    let (wire, (user, with)) = ssh_tokio::accept(stream, config, &mut door, deadline).await?;
+    let (wire, (user, with)) = ssh_tokio::accept(
+        stream,
+        config,
+        &mut door,
+        ssh_tokio::login_deadline(deadline),
+    )
+    .await?;
     let mut session = Session::new(wire, Limits::default());
     let end = loop {
         if let Err(error) = step(&mut session).await {

@@ -551,7 +551,13 @@ impl Impostor {
             let key = instance_key(cell);
             let config = Config::server("SSH-2.0-x", Algorithms::default(), vec![key]);
             let deadline = Instant::now() + PATIENCE;
-            let accepted = accept(stream, Arc::new(config), &mut Welcome, deadline).await;
+            let accepted = accept(
+                stream,
+                Arc::new(config),
+                &mut Welcome,
+                ssh_tokio::login_deadline(deadline),
+            )
+            .await;
             let (authenticated, ()) = accepted.unwrap();
             authenticated.into_wire()
         };

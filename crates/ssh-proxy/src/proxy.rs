@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use ssh_proto::Error;
 use ssh_proto::algorithm::{Algorithms, Lists};
+use ssh_proto::error::Reason;
 use ssh_proto::transport::Config;
-use ssh_tokio::accept;
 use ssh_tokio::serve::{self, Stopping};
+use ssh_tokio::{accept, login_deadline};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tracing::{Instrument as _, debug, error, info, info_span, warn};
@@ -26,6 +27,9 @@ const MOST_CONNECTIONS: usize = 50_000;
 
 /// Where there is no limit of time. A century is as good, and fits every clock.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// What users are told when the proxy stops.
+const SHUTTING_DOWN: &str = "the SSH proxy is shutting down; connect again";
 
 /// What every connection shares.
 pub(crate) struct Proxy {
@@ -83,12 +87,18 @@ impl Proxy {
         let deadline = Instant::now() + self.times.login.unwrap_or(FOREVER);
         let transport = Arc::clone(&self.transport);
         let mut login = Login::new(Arc::clone(&self.gate));
-        let (client, grant) = tokio::select! {
-            accepted = accept(stream, transport, &mut login, deadline) => match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => return log_failure(&login, &error),
-            },
-            () = stopping.wait() => return,
+        let until = async {
+            tokio::select! {
+                error = login_deadline(deadline) => error,
+                () = stopping.wait() => Error::Closed {
+                    reason: Reason::ByApplication,
+                    text: SHUTTING_DOWN.into(),
+                },
+            }
+        };
+        let (client, grant) = match accept(stream, transport, &mut login, until).await {
+            Ok(accepted) => accepted,
+            Err(error) => return log_failure(&login, &error),
         };
         info!(user = grant.user, "relay-started");
         let limits = Limits {
@@ -97,7 +107,7 @@ impl Proxy {
         };
         let stop = async move {
             stopping.wait().await;
-            "the SSH proxy is shutting down; connect again".to_owned()
+            SHUTTING_DOWN.to_owned()
         };
         let end = Relay::new(client, grant.daemon, limits).run(stop).await;
         info!(
@@ -115,9 +125,11 @@ impl Proxy {
 /// a line; that a user was left waiting for the platform is.
 fn log_failure(login: &Login, error: &Error) {
     match (&login.undecided, error) {
-        (Some(user), _) => error!(user, %error, code = "login_timeout", "authentication-failed"),
-        (None, Error::Lost(_)) => debug!(%error, "handshake-failed"),
-        (None, _) => info!(%error, "handshake-failed"),
+        (Some(user), Error::Timeout(_)) => {
+            error!(user, %error, code = "login_timeout", "authentication-failed")
+        }
+        (_, Error::Lost(_)) => debug!(%error, "handshake-failed"),
+        _ => info!(%error, "handshake-failed"),
     }
 }
 

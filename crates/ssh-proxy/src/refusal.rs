@@ -40,45 +40,69 @@ pub(crate) enum Refusal {
 impl Refusal {
     /// The code that stands in the log, in the metric and in the user's text.
     pub(crate) fn code(&self) -> &'static str {
-        match self {
-            Self::UnknownUser | Self::InvalidCredentials => "invalid_credentials",
-            Self::Bbs(
-                BbsError::NotFound(_) | BbsError::NoInstance { .. } | BbsError::NoDesiredLrp { .. },
-            ) => "instance_not_found",
-            Self::Bbs(BbsError::NotRunning { .. }) => "instance_not_running",
-            Self::Bbs(BbsError::Ambiguous { .. }) => "instance_ambiguous",
-            Self::Bbs(_) => "platform_unavailable",
-            Self::Target(TargetError::NoRoute | TargetError::BadRoute) => "no_ssh_route",
-            Self::Target(TargetError::NoPort(_) | TargetError::NoAddress(_)) => "no_ssh_port",
-            Self::Dial(_) => "instance_unreachable",
-            Self::Tls(_) => "instance_certificate",
-            Self::HostKey(_) => "instance_host_key",
-            Self::Handshake(_) => "instance_handshake",
-        }
+        self.words().0
     }
 
     /// What the user is told, and whether another password can help.
     pub(crate) fn denied(&self) -> Denied {
-        let code = self.code();
-        let text = match code {
-            "invalid_credentials" => "the user name or the password is not right",
-            "instance_not_found" => "there is no such app instance; check process guid and index",
-            "instance_not_running" => "the app instance is not running; start it and try again",
-            "instance_ambiguous" => "the app instance is being moved; try again in a minute",
-            "no_ssh_route" => "the app was started without SSH; enable it and restart the app",
-            "no_ssh_port" => "the app instance has no SSH port; restart the app",
-            "instance_unreachable" => "the app instance cannot be reached; try again",
-            "instance_certificate" => "the app instance did not prove its identity (certificate)",
-            "instance_host_key" => "the app instance did not prove its identity (host key)",
-            "instance_handshake" => {
-                "the SSH daemon of the app instance does not answer as it should"
-            }
-            _ => "a service of the platform does not answer; try again later",
-        };
+        let (code, text) = self.words();
         let text = format!("{text} [{code}]");
         match self {
             Self::UnknownUser | Self::InvalidCredentials => Denied::Retry(Some(text)),
             _ => Denied::Final(text),
+        }
+    }
+
+    /// Code and text of each refusal.
+    fn words(&self) -> (&'static str, &'static str) {
+        match self {
+            // One answer for both: whoever guesses learns nothing about names.
+            Self::UnknownUser | Self::InvalidCredentials => (
+                "invalid_credentials",
+                "the user name or the password is not right",
+            ),
+            Self::Bbs(
+                BbsError::NotFound(_) | BbsError::NoInstance { .. } | BbsError::NoDesiredLrp { .. },
+            ) => (
+                "instance_not_found",
+                "there is no such app instance; check process guid and index",
+            ),
+            Self::Bbs(BbsError::NotRunning { .. }) => (
+                "instance_not_running",
+                "the app instance is not running; start it and try again",
+            ),
+            Self::Bbs(BbsError::Ambiguous { .. }) => (
+                "instance_ambiguous",
+                "the app instance is being moved; try again in a minute",
+            ),
+            Self::Bbs(_) => (
+                "platform_unavailable",
+                "a service of the platform does not answer; try again later",
+            ),
+            Self::Target(TargetError::NoRoute | TargetError::BadRoute) => (
+                "no_ssh_route",
+                "the app was started without SSH; enable it and restart the app",
+            ),
+            Self::Target(TargetError::NoPort(_) | TargetError::NoAddress(_)) => (
+                "no_ssh_port",
+                "the app instance has no SSH port; restart the app",
+            ),
+            Self::Dial(_) => (
+                "instance_unreachable",
+                "the app instance cannot be reached; try again",
+            ),
+            Self::Tls(_) => (
+                "instance_certificate",
+                "the app instance did not prove its identity (certificate)",
+            ),
+            Self::HostKey(_) => (
+                "instance_host_key",
+                "the app instance did not prove its identity (host key)",
+            ),
+            Self::Handshake(_) => (
+                "instance_handshake",
+                "the SSH daemon of the app instance does not answer as it should",
+            ),
         }
     }
 }

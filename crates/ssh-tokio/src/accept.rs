@@ -52,22 +52,33 @@ pub trait Authenticator: Send {
     ) -> impl Future<Output = Result<Self::Grant, Denied>> + Send;
 }
 
+/// Completes at `at` with the error for a login that is not done by then.
+pub async fn login_deadline(at: Instant) -> Error {
+    tokio::time::sleep_until(at).await;
+    Error::Timeout("login takes too long")
+}
+
 /// Brings a new connection to an authenticated user, or ends it and says why.
 ///
+/// `until` ends the attempt with its error: usually [`login_deadline`].
+///
 /// # Errors
-/// The client broke a rule, lost interest, was not let in, or was not done by `deadline`. It has been
-/// told, and the stream is closed.
+/// The client broke a rule, lost interest, was not let in, or `until` completed. It has been told, and
+/// the stream is closed.
 pub async fn accept<S: Socket, A: Authenticator>(
     stream: S,
     config: Arc<Config>,
     authenticator: &mut A,
-    deadline: Instant,
+    until: impl Future<Output = Error>,
 ) -> Result<(Authenticated<S>, A::Grant), Error> {
     let transport = Transport::new(Role::Server, config, Box::new(SystemRandom), now());
     let mut wire = Wire::new(stream, transport);
-    let late = Error::Timeout("login takes too long");
-    let accepted = tokio::time::timeout_at(deadline, authenticate(&mut wire, authenticator)).await;
-    match accepted.unwrap_or(Err(late)) {
+    let accepted = tokio::select! {
+        biased;
+        accepted = authenticate(&mut wire, authenticator) => accepted,
+        error = until => Err(error),
+    };
+    match accepted {
         Ok(grant) => Ok((Authenticated::new(wire), grant)),
         Err(error) => Err(wire.close(error).await),
     }

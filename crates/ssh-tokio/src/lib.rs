@@ -16,6 +16,6 @@ pub mod session;
 pub mod timer;
 pub mod wire;
 
-pub use accept::{Attempt, Authenticator, Denied, accept};
+pub use accept::{Attempt, Authenticator, Denied, accept, login_deadline};
 pub use connect::connect;
 pub use wire::{Authenticated, Socket, Wire};

@@ -13,12 +13,13 @@ use std::time::Duration;
 use ssh_proto::algorithm::Algorithms;
 use ssh_proto::auth::Methods;
 use ssh_proto::crypto::random::SystemRandom;
+use ssh_proto::error::Reason;
 use ssh_proto::key::{PrivateKey, PublicKey};
 use ssh_proto::transport::{Config, Event, Role, Transport};
 use ssh_proto::wire::Put;
 use ssh_proto::{Error, msg};
 use ssh_tokio::wire::now;
-use ssh_tokio::{Attempt, Authenticator, Denied, Wire, accept};
+use ssh_tokio::{Attempt, Authenticator, Denied, Wire, accept, login_deadline};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -54,7 +55,13 @@ fn server() -> (DuplexStream, JoinHandle<(Error, Duration)>) {
     let config = Config::server("SSH-2.0-server", Algorithms::default(), vec![key]);
     let start = Instant::now();
     let task = tokio::spawn(async move {
-        let accepted = accept(stream, Arc::new(config), &mut Ponderer, start + DEADLINE).await;
+        let accepted = accept(
+            stream,
+            Arc::new(config),
+            &mut Ponderer,
+            login_deadline(start + DEADLINE),
+        )
+        .await;
         (accepted.err().unwrap(), start.elapsed())
     });
     (client, task)
@@ -175,4 +182,27 @@ async fn a_decision_that_does_not_come() {
     request_service(&mut wire);
     request_access(&mut wire, "password");
     is_told(wire, task).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_else_ends_a_login_is_told_to_the_client_too() {
+    let (mut client, stream) = duplex(64 * 1024);
+    let key = PrivateKey::generate_ed25519(&mut SystemRandom);
+    let config = Config::server("SSH-2.0-server", Algorithms::default(), vec![key]);
+    let stopping = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Error::Closed {
+            reason: Reason::ByApplication,
+            text: "we are closing".to_owned(),
+        }
+    };
+    let mut heard = Vec::new();
+    let mut ponderer = Ponderer;
+    let (accepted, _) = tokio::join!(
+        accept(stream, Arc::new(config), &mut ponderer, stopping),
+        client.read_to_end(&mut heard),
+    );
+    assert!(matches!(accepted.err(), Some(Error::Closed { .. })));
+    let text = b"we are closing";
+    assert!(heard.windows(text.len()).any(|window| window == text));
 }

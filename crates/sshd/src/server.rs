@@ -20,7 +20,7 @@ use ssh_proto::transport::Config;
 use ssh_proto::wire::printable;
 use ssh_tokio::serve::{self, Stopping};
 use ssh_tokio::session::{Event, Session};
-use ssh_tokio::{Attempt, Authenticator, Denied, Socket, accept};
+use ssh_tokio::{Attempt, Authenticator, Denied, Socket, accept, login_deadline};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{Instrument, debug, error, info, info_span};
@@ -90,23 +90,32 @@ impl Server {
         let deadline = Instant::now() + LOGIN_TIMEOUT;
         let transport = Arc::clone(&self.transport);
         let mut login = Login(Arc::clone(&self));
-        let wire = tokio::select! {
-            accepted = accept(stream, transport, &mut login, deadline) => match accepted {
-                Ok((wire, ())) => wire,
-                Err(error) => return error!(%error, "handshake-failed"),
-            },
-            () = stopping.wait() => return,
+        let until = async {
+            tokio::select! {
+                error = login_deadline(deadline) => error,
+                error = stopped(&mut stopping) => error,
+            }
+        };
+        let wire = match accept(stream, transport, &mut login, until).await {
+            Ok((wire, ())) => wire,
+            Err(error) => return error!(%error, "handshake-failed"),
         };
         let mut connection = Connection::new(self, Session::new(wire, Limits::default()));
         let error = tokio::select! {
             error = connection.run() => error,
-            () = stopping.wait() => Error::Closed {
-                reason: Reason::ByApplication,
-                text: "the app instance is stopping".into(),
-            },
+            error = stopped(&mut stopping) => error,
         };
         let error = connection.end(error).await;
         info!(reason = %error, "completed");
+    }
+}
+
+/// Completes when the daemon stops, with what clients are told.
+async fn stopped(stopping: &mut Stopping) -> Error {
+    stopping.wait().await;
+    Error::Closed {
+        reason: Reason::ByApplication,
+        text: "the app instance is stopping".into(),
     }
 }
 

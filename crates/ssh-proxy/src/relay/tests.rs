@@ -9,7 +9,7 @@ use ssh_proto::crypto::random::SeededRandom;
 use ssh_proto::key::{PrivateKey, PublicKey};
 use ssh_proto::transport::{Config, RekeyLimits};
 use ssh_proto::wire::{Put, Reader};
-use ssh_tokio::{Attempt, Authenticator, Denied, accept, connect};
+use ssh_tokio::{Attempt, Authenticator, Denied, accept, connect, login_deadline};
 use tokio::io::{DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
@@ -94,7 +94,7 @@ async fn pair(
             far,
             Arc::new(server.with_rekey_limits(rekey)),
             &mut open,
-            deadline
+            login_deadline(deadline)
         ),
         connect(
             near,
