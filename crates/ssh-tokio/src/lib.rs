@@ -3,8 +3,8 @@
 //! | module      | owns                                                                       |
 //! |-------------|----------------------------------------------------------------------------|
 //! | [`wire`]    | one transport on one stream: reading, writing, closing so that texts arrive |
-//! | [`accept`]  | the server's side up to an authenticated user                              |
-//! | [`connect`] | the client's side up to an authenticated user                              |
+//! | [`mod@accept`]  | the server's side up to an authenticated user                              |
+//! | [`mod@connect`] | the client's side up to an authenticated user                              |
 //! | [`session`] | a connection whose channels are joined to pipes and sockets                |
 //! | [`serve`]   | the accept loop                                                            |
 //! | [`timer`]   | a timer for a deadline that moves                                          |

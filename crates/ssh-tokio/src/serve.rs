@@ -92,7 +92,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 }
 
 /// Sets what every connection of ours wants: no delay for keystrokes and handshakes, and a peer that
-/// is gone without a word noticed within [`DEAD_PEER`].
+/// is gone without a word noticed within two minutes.
 ///
 /// Where an option cannot be set, the connection is slower or lives longer, and works.
 pub fn tune(stream: &TcpStream) {
