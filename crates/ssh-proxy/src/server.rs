@@ -2,8 +2,7 @@
 //! time and in what they read.
 
 use std::convert::Infallible;
-use std::future::Future;
-use std::sync::Arc;
+use std::future::{Future, pending};
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -14,8 +13,6 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::time::sleep;
 
 /// Connections at a time. Watchers come one by one; more wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 64;
@@ -26,34 +23,19 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a request's head that are read.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// How long to wait when no connection can be accepted, for want of descriptors, say.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// Answers every request on `listener` with `answer`; ends only by being dropped.
 pub(crate) async fn serve<F, A>(listener: TcpListener, answer: F)
 where
     F: Fn(Request<Incoming>) -> A + Clone + Send + Sync + 'static,
     A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut tasks = tokio::task::JoinSet::new();
-    loop {
-        // Never closed.
-        let Ok(permit) = connections.clone().acquire_owned().await else {
-            return;
-        };
-        let Ok((stream, _)) = listener.accept().await else {
-            sleep(ACCEPT_PAUSE).await;
-            continue;
-        };
+    ssh_tokio::serve::serve(listener, MAX_CONNECTIONS, pending(), |stream, _, _| {
         let answer = answer.clone();
         let service = service_fn(move |request| {
             let answer = answer(request);
             async move { Ok::<_, Infallible>(answer.await) }
         });
-        // Those that are done are not kept; those that are not end with the server.
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn(async move {
+        async move {
             // Whoever breaks off has seen enough.
             let _ = http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -61,9 +43,9 @@ where
                 .max_buf_size(MAX_HEAD)
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
-            drop(permit);
-        });
-    }
+        }
+    })
+    .await;
 }
 
 /// A status without content.

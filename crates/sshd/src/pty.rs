@@ -19,6 +19,7 @@ use rustix::termios::{
     self, ControlModes, InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex,
     Termios, Winsize,
 };
+use ssh_proto::connection::pty::Modes;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -26,12 +27,6 @@ use crate::sys;
 
 /// Where the multiplexer is too, if `/dev/ptmx` is missing or stale.
 const OTHER_PTMX: &str = "/dev/pts/ptmx";
-
-/// RFC 4254 section 8: opcodes from here on have arguments of unknown form, so parsing stops.
-const FIRST_UNPARSABLE_OPCODE: u8 = 160;
-
-/// RFC 4254 section 8: the end of the list.
-const TTY_OP_END: u8 = 0;
 
 /// The size of a terminal in characters. Pixels are ignored, as in the reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +57,7 @@ impl Pty {
         };
         pty.master.resize(size)?;
         let mut termios = termios::tcgetattr(&pty.slave)?;
-        for (opcode, value) in parse_modes(encoded_modes) {
+        for (opcode, value) in Modes::new(encoded_modes) {
             apply_mode(&mut termios, opcode, value);
         }
         _ = termios::tcsetattr(&pty.slave, OptionalActions::Now, &termios);
@@ -237,19 +232,6 @@ fn read(fd: &OwnedFd, buf: &mut ReadBuf<'_>) -> io::Result<()> {
     }
 }
 
-/// The opcodes and arguments of an encoded list, up to its end or to what cannot be parsed.
-pub fn parse_modes(mut encoded: &[u8]) -> impl Iterator<Item = (u8, u32)> {
-    std::iter::from_fn(move || {
-        let (&opcode, rest) = encoded.split_first()?;
-        if opcode == TTY_OP_END || opcode >= FIRST_UNPARSABLE_OPCODE {
-            return None;
-        }
-        let (value, rest) = rest.split_first_chunk()?;
-        encoded = rest;
-        Some((opcode, u32::from_be_bytes(*value)))
-    })
-}
-
 /// Applies one mode. Unknown opcodes, those that Linux has not, and speeds change nothing.
 fn apply_mode(termios: &mut Termios, opcode: u8, value: u32) {
     let on = value != 0;
@@ -381,11 +363,11 @@ mod tests {
             &[255],
         ] {
             let encoded = [&two, tail].concat();
-            assert_eq!(parse_modes(&encoded).collect::<Vec<_>>(), parsed);
+            assert_eq!(Modes::new(&encoded).collect::<Vec<_>>(), parsed);
         }
         for cut in 0..5 {
             let encoded = [&two, &mode(2, 7)[..cut]].concat();
-            assert_eq!(parse_modes(&encoded).collect::<Vec<_>>(), parsed);
+            assert_eq!(Modes::new(&encoded).collect::<Vec<_>>(), parsed);
         }
     }
 

@@ -6,6 +6,8 @@
     reason = "helpers of tests are tests too"
 )]
 
+mod support;
+
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +17,9 @@ use ssh_proto::algorithm::Algorithms;
 use ssh_proto::auth::Credential;
 use ssh_proto::connection::request::{Exec, PtyReq, SESSION, Size};
 use ssh_proto::connection::{ChannelId, Event as Message, Limits};
-use ssh_proto::crypto::random::SystemRandom;
-use ssh_proto::key::PrivateKey;
 use ssh_proto::transport::Config;
 use ssh_tokio::connect;
 use ssh_tokio::session::{Event, Session};
-use sshd::environment::DaemonEnvironment;
-use sshd::server::Server;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, pause, timeout};
@@ -38,20 +36,11 @@ struct Client {
 
 impl Client {
     async fn start(with_terminal: bool) -> Self {
-        let key = PrivateKey::generate_ed25519(&mut SystemRandom);
-        let config = Config::server("SSH-2.0-x", Algorithms::default(), vec![key]);
-        let server = Server {
-            transport: Arc::new(config),
-            authorized_key: None,
-            allow_unauthenticated_clients: true,
-            environment: Arc::new(DaemonEnvironment::default()),
-            inherit_daemon_env: false,
-        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap())
             .await
             .unwrap();
-        let daemon = tokio::spawn(server.serve(listener, pending()));
+        let daemon = tokio::spawn(support::open_server().serve(listener, pending()));
         let config = Arc::new(Config::client("SSH-2.0-y", Algorithms::default()));
         let none = vec![Credential::None];
         let wire = connect(stream, config, String::new(), none, |_| Ok(()))
