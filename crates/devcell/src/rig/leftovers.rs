@@ -64,6 +64,11 @@ mod tests {
         let variable = format!("LEFTOVER={}", std::process::id());
         let (_, value) = variable.split_once('=').unwrap();
         let (mut ours, mut other) = (sleeper(value), sleeper(&format!("{value}0")));
+        // A parent goes on before the kernel has laid out its child's environment.
+        let environ = format!("/proc/{}/environ", ours.id());
+        while !fs::read(&environ).unwrap().ends_with(b"\0") {
+            std::thread::yield_now();
+        }
         kill(&variable);
         let status = ours.wait().unwrap();
         assert_eq!(status.to_string(), "signal: 9 (SIGKILL)");
