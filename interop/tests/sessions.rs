@@ -283,7 +283,9 @@ async fn control_c_interrupts_what_runs_and_nothing_else() {
     assert!(!lives(&pid));
     shell.types("echo status=$?\n");
     shell.sees("status=130\r\n").await;
-    // The end of input, as a key.
+    // The end of input, as a key: at the prompt only is it the shell that reads it. Before, the
+    // terminal is still in its canonical mode and takes the key for itself.
+    shell.sees("now-type:").await;
     shell.types("\x04");
     let (status, _) = shell.ends().await;
     assert_eq!(status.code(), Some(0));
