@@ -2,16 +2,20 @@
 //!
 //! | module       | owns                                                              |
 //! |--------------|-------------------------------------------------------------------|
+//! | [`target`]   | one daemon and the way to it, for clients of all makes             |
 //! | [`user`]     | the installed `ssh` as a user of the cell runs it                 |
 //! | [`terminal`] | a terminal with a program on it, and someone who types and reads   |
 //! | [`runs`]     | a client of our own that checks the order of all messages of a run |
 #![allow(
     dead_code,
     unreachable_pub,
+    unused_imports,
+    unused_macros,
     reason = "compiled into each test, which uses only a part"
 )]
 
 pub mod runs;
+pub mod target;
 pub mod terminal;
 pub mod user;
 
