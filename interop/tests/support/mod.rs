@@ -3,6 +3,7 @@
 //! | module       | owns                                                              |
 //! |--------------|-------------------------------------------------------------------|
 //! | [`target`]   | one daemon and the way to it, for clients of all makes             |
+//! | [`files`]    | files that are copied, and how copies are compared with them       |
 //! | [`user`]     | the installed `ssh` as a user of the cell runs it                 |
 //! | [`terminal`] | a terminal with a program on it, and someone who types and reads   |
 //! | [`runs`]     | a client of our own that checks the order of all messages of a run |
@@ -14,6 +15,7 @@
     reason = "compiled into each test, which uses only a part"
 )]
 
+pub mod files;
 pub mod runs;
 pub mod target;
 pub mod terminal;
