@@ -17,12 +17,15 @@
 //! Nothing may be required from the root file system: no shared library, no `/proc`, `/dev`,
 //! `/etc/passwd`, and none of the C library's look-ups (`getpw*`, `getaddrinfo`) that want them.
 
+pub mod bounds;
 pub mod config;
+mod connection;
 pub mod environment;
 pub mod listen;
 pub mod process;
 pub mod pty;
 pub mod secret;
 pub mod server;
-pub mod session;
+mod service;
+mod session;
 mod sys;

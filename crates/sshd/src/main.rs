@@ -195,6 +195,7 @@ async fn run(
         allow_unauthenticated_clients: config.allow_unauthenticated_clients,
         environment: Arc::new(environment),
         inherit_daemon_env: config.inherit_daemon_env,
+        bounds: config.bounds,
     };
     let listener = listen::bind(&config.address).map_err(cannot_listen)?;
     tracing::info!("started");

@@ -82,7 +82,7 @@ impl Client {
     async fn next(&mut self) -> Result<Message, Error> {
         match self.session.next().await? {
             Event::Connection(message) => Ok(message),
-            Event::Drained(_) => panic!("nothing is joined"),
+            Event::Drained(_) | Event::Sunk(_) => panic!("nothing is joined"),
         }
     }
 

@@ -6,6 +6,7 @@ use ssh_proto::algorithm::Algorithms;
 use ssh_proto::crypto::random::SystemRandom;
 use ssh_proto::key::PrivateKey;
 use ssh_proto::transport::Config;
+use sshd::bounds::Bounds;
 use sshd::environment::DaemonEnvironment;
 use sshd::server::Server;
 
@@ -19,5 +20,6 @@ pub(crate) fn open_server() -> Server {
         allow_unauthenticated_clients: true,
         environment: Arc::new(DaemonEnvironment::default()),
         inherit_daemon_env: false,
+        bounds: Bounds::default(),
     }
 }
