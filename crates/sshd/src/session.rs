@@ -18,7 +18,7 @@ use crate::server::Daemon;
 use crate::service::Service;
 
 /// What a request has led to.
-pub enum Task {
+pub(crate) enum Task {
     /// Nothing beyond its reply.
     Nothing,
     /// A process runs; its streams are the channel's.
@@ -44,7 +44,7 @@ enum State {
 
 /// What runs for a session.
 #[derive(Debug)]
-pub enum Work {
+pub(crate) enum Work {
     /// A process of the container.
     Process(Child),
     /// Something inside the daemon.
@@ -53,7 +53,7 @@ pub enum Work {
 
 impl Work {
     /// Waits for its end. May be dropped and called again, up to the end.
-    pub async fn wait(&mut self) -> ExitOutcome {
+    pub(crate) async fn wait(&mut self) -> ExitOutcome {
         match self {
             Self::Process(child) => child.wait().await,
             Self::Service(service) => service.wait().await,
@@ -62,7 +62,7 @@ impl Work {
 }
 
 /// One session.
-pub struct SessionChannel {
+pub(crate) struct SessionChannel {
     daemon: Arc<Daemon>,
     state: State,
     /// Kept as long as the terminal may be there.
@@ -86,7 +86,7 @@ impl SessionChannel {
     }
 
     /// Deals with a channel request; `None` is a refusal.
-    pub fn request(&mut self, name: &str, payload: &[u8]) -> Option<Task> {
+    pub(crate) fn request(&mut self, name: &str, payload: &[u8]) -> Option<Task> {
         // A malformed request fails like an unknown one.
         match SessionRequest::parse(name, payload).ok().flatten()? {
             SessionRequest::Env(env) => self.set(env)?,
@@ -104,7 +104,7 @@ impl SessionChannel {
     }
 
     /// What runs, while it runs.
-    pub fn running(&mut self) -> Option<&mut Work> {
+    pub(crate) fn running(&mut self) -> Option<&mut Work> {
         match &mut self.state {
             State::Running { work, .. } => Some(work),
             _ => None,
@@ -112,7 +112,7 @@ impl SessionChannel {
     }
 
     /// What ran has ended; true if all its output is sent, so that the session is over.
-    pub fn exited(&mut self, outcome: ExitOutcome) -> bool {
+    pub(crate) fn exited(&mut self, outcome: ExitOutcome) -> bool {
         let over = matches!(self.state, State::Running { drained: true, .. });
         self.state = if over {
             State::Over
@@ -123,7 +123,7 @@ impl SessionChannel {
     }
 
     /// All output is sent; the way the process ended, if it has, so that the session is over.
-    pub fn drained(&mut self) -> Option<ExitOutcome> {
+    pub(crate) fn drained(&mut self) -> Option<ExitOutcome> {
         match &mut self.state {
             State::Running { drained, .. } => *drained = true,
             State::Ended { outcome } => {
@@ -138,14 +138,14 @@ impl SessionChannel {
 
     /// The client is gone: programs on a terminal are hung up. Others see their pipes close, as under
     /// any SSH server.
-    pub fn hang_up(&self) {
+    pub(crate) fn hang_up(&self) {
         if let (Some(child), true) = (self.process(), self.has_terminal()) {
             child.hang_up();
         }
     }
 
     /// Whether the client asked for a terminal and got one.
-    pub fn has_terminal(&self) -> bool {
+    pub(crate) fn has_terminal(&self) -> bool {
         self.terminal_permit.is_some()
     }
 
@@ -161,7 +161,7 @@ impl SessionChannel {
 
     /// Another keepalive interval has passed. For a session on a terminal, how many there were
     /// without an answer before; a keepalive is to be sent at 0.
-    pub fn next_keepalive(&mut self) -> Option<u32> {
+    pub(crate) fn next_keepalive(&mut self) -> Option<u32> {
         if !self.has_terminal() || !matches!(self.state, State::Running { .. }) {
             return None;
         }
@@ -171,7 +171,7 @@ impl SessionChannel {
     }
 
     /// The client answered a keepalive, and be it with a failure.
-    pub fn answered_keepalive(&mut self) {
+    pub(crate) fn answered_keepalive(&mut self) {
         self.unanswered = 0;
     }
 
