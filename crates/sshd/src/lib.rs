@@ -29,3 +29,5 @@ pub mod server;
 mod service;
 mod session;
 mod sys;
+
+pub use sys::init::stay_behind;
