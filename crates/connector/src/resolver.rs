@@ -202,18 +202,19 @@ async fn connect_any(addresses: &[SocketAddr], deadline: Instant) -> io::Result<
         if left.is_zero() {
             break;
         }
-        let error = match timeout(
-            share(left, addresses.len() - tried),
-            TcpStream::connect(address),
-        )
-        .await
-        {
+        let share = share(left, addresses.len() - tried);
+        let error = match timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => error,
-            Err(_) => timed_out(),
+            Ok(Err(error)) => io::Error::new(
+                error.kind(),
+                format!("dial tcp {address}: connect: {}", os_text(&error)),
+            ),
+            Err(_) => io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("dial tcp {address}: {}", timed_out()),
+            ),
         };
-        let text = format!("dial tcp {address}: connect: {}", os_text(&error));
-        first_error.get_or_insert(io::Error::new(error.kind(), text));
+        first_error.get_or_insert(error);
     }
     Err(first_error.unwrap_or_else(timed_out))
 }
