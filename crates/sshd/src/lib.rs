@@ -10,6 +10,7 @@
 //! | [`server`]                    | connections: who gets in, and their channels           |
 //! | [`session`]                   | one session: requests, process, end                    |
 //! | [`process`]                   | a session's shell, its streams and its end             |
+//! | [`forward`]                   | connections and listeners for the user, the agent      |
 //! | [`pty`]                       | pseudo terminals                                       |
 //! | [`environment`]               | a session's environment variables                      |
 //! | `sys`                         | the system calls that need `unsafe`                    |
@@ -21,6 +22,7 @@ pub mod bounds;
 pub mod config;
 mod connection;
 pub mod environment;
+pub mod forward;
 pub mod listen;
 pub mod process;
 pub mod pty;

@@ -9,6 +9,7 @@ use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use connector::{Files, Resolver};
 use goflag::Stop;
 use lager::Redaction;
 use ssh_proto::algorithm::{Algorithms, Lists};
@@ -209,7 +210,10 @@ async fn run(
         inherit_daemon_env: config.inherit_daemon_env,
         bounds: config.bounds,
     };
-    let listener = listen::bind(&config.address).map_err(cannot_listen)?;
+    let resolver = Resolver::new(Files::default());
+    let listener = listen::bind(&config.address, &resolver)
+        .await
+        .map_err(cannot_listen)?;
     tracing::info!("started");
     let stop = async {
         tokio::select! {
