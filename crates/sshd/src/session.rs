@@ -5,6 +5,8 @@
 //!  preparing ──exec, shell──► running ──process ended──► ended, and over once all output is sent
 //! ```
 
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use ssh_proto::connection::request::{Env, PtyReq, SessionRequest, Signal, WindowChange};
@@ -16,6 +18,9 @@ use crate::process::{self, Child, ExitOutcome, Program};
 use crate::pty::{Pty, Size};
 use crate::server::Daemon;
 use crate::service::Service;
+
+/// Where processes look for the user's agent.
+const AGENT_VARIABLE: &[u8] = b"SSH_AUTH_SOCK";
 
 /// What a request has led to.
 pub(crate) enum Task {
@@ -101,6 +106,17 @@ impl SessionChannel {
             | SessionRequest::ExitSignal(_) => return None,
         }
         Some(Task::Nothing)
+    }
+
+    /// Tells the session's processes where the user's agent is; false when it is too late.
+    pub(crate) fn set_agent(&mut self, socket: &Path) -> bool {
+        match &mut self.state {
+            State::Preparing { environment, .. } => {
+                let path = socket.as_os_str().as_bytes();
+                environment.set(AGENT_VARIABLE, path).is_ok()
+            }
+            _ => false,
+        }
     }
 
     /// What runs, while it runs.
