@@ -10,6 +10,7 @@
 //! | [`server`]                    | connections: who gets in, and their channels           |
 //! | [`session`]                   | one session: requests, process, end                    |
 //! | [`process`]                   | a session's shell, its streams and its end             |
+//! | [`forward`]                   | connections and listeners for the user, the agent      |
 //! | [`pty`]                       | pseudo terminals                                       |
 //! | [`environment`]               | a session's environment variables                      |
 //! | `sys`                         | the system calls that need `unsafe`                    |
@@ -17,12 +18,18 @@
 //! Nothing may be required from the root file system: no shared library, no `/proc`, `/dev`,
 //! `/etc/passwd`, and none of the C library's look-ups (`getpw*`, `getaddrinfo`) that want them.
 
+pub mod bounds;
 pub mod config;
+mod connection;
 pub mod environment;
+pub mod forward;
 pub mod listen;
 pub mod process;
 pub mod pty;
 pub mod secret;
 pub mod server;
-pub mod session;
+mod service;
+mod session;
 mod sys;
+
+pub use sys::init::stay_behind;

@@ -5,4 +5,5 @@
 
 pub(crate) mod child;
 pub(crate) mod epoll;
+pub(crate) mod init;
 pub(crate) mod startup;
