@@ -12,6 +12,7 @@
 //! | [`process`]                   | a session's shell, its streams and its end             |
 //! | [`pty`]                       | pseudo terminals                                       |
 //! | [`environment`]               | a session's environment variables                      |
+//! | [`scp`]                       | copying files, without an scp in the file system       |
 //! | `sys`                         | the system calls that need `unsafe`                    |
 //!
 //! Nothing may be required from the root file system: no shared library, no `/proc`, `/dev`,
@@ -22,6 +23,7 @@ pub mod environment;
 pub mod listen;
 pub mod process;
 pub mod pty;
+pub mod scp;
 pub mod secret;
 pub mod server;
 pub mod session;
