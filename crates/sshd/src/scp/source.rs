@@ -120,12 +120,10 @@ where
         })
         .await?;
         let name = base_name(path.as_os_str());
-        if name.contains(&b'\n') {
-            // OpenSSH sends another name instead. Then what arrives is not what was asked for.
-            return self.warn(name, "the name has a newline in it").await;
-        }
         match opened {
             Err(text) => self.peer.warn(&text).await,
+            // OpenSSH sends another name instead. Then what arrives is not what was asked for.
+            Ok(_) if name.contains(&b'\n') => self.warn(name, "the name has a newline in it").await,
             Ok(Opened::File(file)) => self.send_file(name, file).await,
             Ok(Opened::Directory(entries, metadata)) => self.enter(&path, entries, &metadata).await,
         }
