@@ -1,6 +1,6 @@
 //! scp: the lines of the protocol byte by byte, hostile clients, and OpenSSH's own scp as the peer.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // Helpers of tests are tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // Helpers of tests are tests.
 
 mod openssh;
 mod source;
