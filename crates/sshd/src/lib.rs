@@ -12,11 +12,14 @@
 //! | [`process`]                   | a session's shell, its streams and its end             |
 //! | [`pty`]                       | pseudo terminals                                       |
 //! | [`environment`]               | a session's environment variables                      |
+//! | [`sftp`]                      | the subsystem sftp: files over a channel               |
+//! | [`accounts`]                  | the names of users and groups                          |
 //! | `sys`                         | the system calls that need `unsafe`                    |
 //!
 //! Nothing may be required from the root file system: no shared library, no `/proc`, `/dev`,
 //! `/etc/passwd`, and none of the C library's look-ups (`getpw*`, `getaddrinfo`) that want them.
 
+pub mod accounts;
 pub mod config;
 pub mod environment;
 pub mod listen;
@@ -25,4 +28,5 @@ pub mod pty;
 pub mod secret;
 pub mod server;
 pub mod session;
+pub mod sftp;
 mod sys;

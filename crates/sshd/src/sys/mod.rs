@@ -4,5 +4,6 @@
 //! is called where it is needed.
 
 pub(crate) mod child;
+pub(crate) mod close;
 pub(crate) mod epoll;
 pub(crate) mod startup;
