@@ -243,11 +243,6 @@ impl Reply<'_> {
         self.replies.filled - self.start
     }
 
-    /// `byte[]`
-    pub(super) fn put(&mut self, bytes: &[u8]) {
-        self.replies.put(bytes);
-    }
-
     /// `uint32`
     pub(super) fn put_u32(&mut self, value: u32) {
         self.replies.put(&value.to_be_bytes());
@@ -330,7 +325,7 @@ mod tests {
         let first = replies.len();
         let mut reply = replies.begin(2);
         reply.packet(reply::DATA);
-        reply.put(&[0xaa; 100]);
+        reply.put_string(&[0xaa; 100]);
         reply.status(&Status::eof());
         reply.end();
         let second = first_packet(&replies.as_bytes()[first..]).unwrap();
