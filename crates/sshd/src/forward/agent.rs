@@ -1,5 +1,5 @@
-//! The socket in the container that stands for the user's agent (draft-ietf-sshm-ssh-agent section
-//! 6): what connects to it is to be joined to a channel to the user.
+//! The socket in the container that stands for the user's agent (OpenSSH PROTOCOL.agent): what
+//! connects to it is to be joined to a channel to the user.
 //!
 //! Whoever can connect can sign as the user, so the socket is in a directory that nobody else may
 //! enter, and the kernel is asked who is connecting.
@@ -20,7 +20,7 @@ use tracing::{debug, error};
 use super::streamlocal::ListeningSocket;
 use super::{Incoming, Stream};
 
-/// The channel type (draft-ietf-sshm-ssh-agent section 6.2, under its older name).
+/// The channel type (OpenSSH PROTOCOL.agent).
 const KIND: &str = "auth-agent@openssh.com";
 
 /// Where the socket goes if the environment does not say, or says what will not do.
