@@ -163,7 +163,7 @@ impl Replies {
         self.filled = 0;
     }
 
-    /// Begins a reply; it ends with [`Self::end`].
+    /// Begins a reply; it counts once it is ended with [`Reply::end`].
     pub(super) fn begin(&mut self, id: u32) -> Reply<'_> {
         let start = self.filled;
         Reply {
@@ -173,7 +173,7 @@ impl Replies {
         }
     }
 
-    /// The next `count` bytes, which count once [`Self::advance`] says so.
+    /// The next `count` bytes, which are sent once `filled` says so.
     fn room(&mut self, count: usize) -> &mut [u8] {
         let end = self.filled + count;
         if self.bytes.len() < end {
@@ -241,11 +241,6 @@ impl Reply<'_> {
     /// Bytes so far, the packet's length field included.
     pub(super) fn len(&self) -> usize {
         self.replies.filled - self.start
-    }
-
-    /// `byte[]`
-    pub(super) fn put(&mut self, bytes: &[u8]) {
-        self.replies.put(bytes);
     }
 
     /// `uint32`
@@ -330,7 +325,7 @@ mod tests {
         let first = replies.len();
         let mut reply = replies.begin(2);
         reply.packet(reply::DATA);
-        reply.put(&[0xaa; 100]);
+        reply.put_string(&[0xaa; 100]);
         reply.status(&Status::eof());
         reply.end();
         let second = first_packet(&replies.as_bytes()[first..]).unwrap();
