@@ -158,6 +158,11 @@ impl Replies {
         self.filled == 0
     }
 
+    /// Bytes of memory that this takes.
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Forgets all replies and keeps the memory.
     pub fn clear(&mut self) {
         self.filled = 0;
@@ -177,7 +182,10 @@ impl Replies {
     fn room(&mut self, count: usize) -> &mut [u8] {
         let end = self.filled + count;
         if self.bytes.len() < end {
-            self.bytes.resize(end, 0);
+            // Not twice what is needed, as a vector would: two long replies make a power of two.
+            let size = end.next_power_of_two();
+            self.bytes.reserve_exact(size - self.bytes.len());
+            self.bytes.resize(size, 0);
         }
         self.bytes.get_mut(self.filled..end).unwrap_or_default()
     }
