@@ -300,7 +300,7 @@ pub(super) fn first_packet(bytes: &[u8]) -> Option<&[u8]> {
     rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)
 }
 
-/// What follows the packet at the front of `bytes`, and the length that it claims.
+/// The length that the packet at the front of `bytes` claims, if that much is there.
 pub(super) fn claimed_length(bytes: &[u8]) -> Option<u32> {
     bytes
         .first_chunk::<LENGTH_BYTES>()
