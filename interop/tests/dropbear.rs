@@ -8,7 +8,7 @@ use devcell::CellOptions;
 use interop::probe;
 use interop::process::{self, Output, Process};
 use support::files;
-use support::network::{Peer, Stream, free_port};
+use support::network::{Peer, Port, Stream};
 use support::target::{Auth, HOST, Target, both, remote, succeeds};
 use support::user::until;
 use tokio::net::TcpStream;
@@ -84,17 +84,17 @@ both! {
 
     async fn ports_are_forwarded_both_ways(target: Target) {
         let echo = Peer::echoes().await;
-        let (here, there) = (free_port(), free_port());
+        let (here, there) = (Port::reserved(), Port::reserved());
         let mut dbclient = program(&target, "dbclient");
-        let (left, right) = (format!("{HOST}:{here}:{}", echo.address), format!("{HOST}:{there}:{}", echo.address));
+        let (left, right) = (format!("{}:{}", here.address, echo.address), format!("{}:{}", there.address, echo.address));
         dbclient.args(options(&target).await);
         dbclient.args(["-L", &left, "-R", &right, HOST, "echo ready; cat"]);
         let dbclient = Process::start(dbclient);
         assert!(dbclient.stdout.has("ready").await, "{}", dbclient.stderr.text());
-        for port in [here, there] {
+        for address in [here.address, there.address] {
             // It may ask for the other side's port behind the command.
-            until("the port is open", || std::net::TcpStream::connect((HOST, port)).is_ok()).await;
-            let stream = TcpStream::connect((HOST, port)).await.unwrap();
+            until("the port is open", || std::net::TcpStream::connect(address).is_ok()).await;
+            let stream = TcpStream::connect(address).await.unwrap();
             Stream::of(stream).echoed(&probe::data(1_000_000)).await;
         }
         dbclient.kill();

@@ -9,7 +9,7 @@ use devcell::CellOptions;
 use interop::probe;
 use interop::process::{self, Output, Process};
 use support::files;
-use support::network::{Peer, Stream, free_port};
+use support::network::{Peer, Port, Stream};
 use support::target::{Auth, HOST, Target, both, remote, succeeds};
 use tokio::net::TcpStream;
 use tokio::process::Command;
@@ -70,13 +70,13 @@ both! {
 
     async fn plink_forwards_ports(target: Target) {
         let echo = Peer::echoes().await;
-        let port = free_port();
+        let port = Port::reserved();
         let mut plink = putty(&target, "plink").await;
-        let spec = format!("{HOST}:{port}:{}", echo.address);
+        let spec = format!("{}:{}", port.address, echo.address);
         plink.args(["-ssh", "-L", &spec, HOST, "echo ready; cat"]);
         let plink = Process::start(plink);
         assert!(plink.stdout.has("ready").await, "{}", plink.stderr.text());
-        let stream = TcpStream::connect((HOST, port)).await.unwrap();
+        let stream = TcpStream::connect(port.address).await.unwrap();
         Stream::of(stream).echoed(&probe::data(1_000_000)).await;
         succeeds(plink.finish().await);
     }
