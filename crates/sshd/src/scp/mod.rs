@@ -4,15 +4,15 @@
 //! streams. It leaves to others how a session gets here and where the streams lead. There is no RFC:
 //! the protocol is the one of rcp as OpenSSH's `scp -O` speaks it.
 //!
-//! | module      | owns                                                            |
-//! |-------------|-----------------------------------------------------------------|
-//! | [`command`] | the command line: words, options, what is asked for             |
-//! | [`glob`]    | patterns in the names of what is to be sent                     |
-//! | [`message`] | the protocol's lines, parsed once                               |
-//! | [`peer`]    | the other side: its lines, its answers, what it is told         |
-//! | [`disk`]    | system calls that may wait, away from the daemon's only thread  |
-//! | [`source`]  | `-f`: files and directories go out                              |
-//! | [`target`]  | `-t`: files and directories come in                             |
+//! | module    | owns                                                            |
+//! |-----------|-----------------------------------------------------------------|
+//! | `command` | the command line: words, options, what is asked for             |
+//! | `glob`    | patterns in the names of what is to be sent                     |
+//! | `message` | the protocol's lines, parsed once                               |
+//! | `peer`    | the other side: its lines, its answers, what it is told         |
+//! | `disk`    | system calls that may wait, away from the daemon's only thread  |
+//! | `source`  | `-f`: files and directories go out                              |
+//! | `target`  | `-t`: files and directories come in                             |
 //!
 //! A user who may copy may also run a shell, so nothing here guards the container against its user.
 //! What is guarded is the daemon, against running out of anything, and the user, against names that

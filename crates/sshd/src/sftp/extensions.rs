@@ -173,7 +173,8 @@ fn home_directory(server: &mut Server, fields: &mut Reader<'_>, reply: &mut Repl
         [] => Some(home),
         user => accounts.home_of_name(user),
     };
-    name_reply(reply, home.ok_or_else(paths::no_such_user)?)
+    // The code is OpenSSH's, which has another one for expand-path.
+    name_reply(reply, home.ok_or(Status::failure(paths::NO_SUCH_USER))?)
 }
 
 /// Section 4.12: an id without a name has the empty one.
@@ -252,14 +253,16 @@ impl Copy<'_> {
                 Ok(count) if count > 0 => return Ok(u64::try_from(count).unwrap_or(u64::MAX)),
                 // Files of /proc and the like look empty to it.
                 Ok(_) => {}
-                // Two file systems, a file opened to append, a device: others can do that.
+                // Two file systems, a file opened to append, a device: by hand, that can be done, or
+                // the reason shows.
                 Err(
                     Errno::XDEV
                     | Errno::BADF
                     | Errno::INVAL
                     | Errno::NOSYS
                     | Errno::OPNOTSUPP
-                    | Errno::PERM,
+                    | Errno::PERM
+                    | Errno::OVERFLOW,
                 ) => {}
                 Err(errno) => return Err(errno.into()),
             }

@@ -289,7 +289,7 @@ fn rename(old: &[u8], new: &[u8]) -> Result<(), Errno> {
 
 /// Without help of the kernel: a link is never made over something. What cannot be linked is looked
 /// at before, which leaves a moment for others; so does OpenSSH.
-fn rename_in_two_steps(old: &[u8], new: &[u8]) -> Result<(), Errno> {
+pub(super) fn rename_in_two_steps(old: &[u8], new: &[u8]) -> Result<(), Errno> {
     if is_regular(&lstat(old)?) {
         match link(old, new) {
             Ok(()) => {
