@@ -99,7 +99,7 @@ pub async fn exec(
             Event::Connection(Connection::OpenFailed { text, .. }) => {
                 panic!("the server opens no session: {text}")
             }
-            Event::Connection(_) => {}
+            Event::Connection(_) | Event::Sunk(_) => {}
         }
     }
 }

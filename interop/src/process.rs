@@ -24,6 +24,22 @@ const PACKAGES: &[(&str, &str)] = &[
     ("/usr/sbin/sshd", "openssh-server"),
     ("sshpass", "sshpass"),
     ("chroot", "coreutils"),
+    ("scp", "openssh-client"),
+    ("sftp", "openssh-client"),
+    ("ssh-add", "openssh-client"),
+    ("ssh-agent", "openssh-client"),
+    ("curl", "curl"),
+    ("dbclient", "dropbear-bin"),
+    ("dropbearconvert", "dropbear-bin"),
+    ("fusermount3", "fuse3"),
+    ("git", "git"),
+    ("lftp", "lftp"),
+    ("plink", "putty-tools"),
+    ("pscp", "putty-tools"),
+    ("psftp", "putty-tools"),
+    ("puttygen", "putty-tools"),
+    ("rsync", "rsync"),
+    ("sshfs", "sshfs"),
 ];
 
 /// A running program. It is killed when this is dropped.

@@ -10,6 +10,8 @@ use std::time::Duration;
 use goflag::{Flag, Kind, Parsed, duration};
 use ssh_proto::connection::Limits;
 
+use crate::forward;
+
 /// Connections that are logged in: each may cost a few hundred kB under load, and the container's
 /// memory is the app's.
 pub const CONNECTIONS: Flag = count(
@@ -97,6 +99,14 @@ impl Bounds {
     /// Reads the flags, which were checked when they were parsed.
     pub fn new(flags: &Parsed) -> Self {
         Self::read(|flag| flags.text(flag.name).to_owned())
+    }
+
+    /// Those of forwards.
+    pub(crate) fn of_forwards(&self) -> forward::Bounds {
+        forward::Bounds {
+            listeners: self.forwards,
+            ..forward::Bounds::default()
+        }
     }
 
     /// Those that the connection protocol keeps by itself.

@@ -1,7 +1,7 @@
 //! One authenticated connection: its channels, and what each of its messages does.
 //!
 //! One task owns the stream, the channels and their pipes. What a session may do is in
-//! [`crate::session`].
+//! [`crate::session`], and how forwards come about in [`crate::forward`].
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -15,11 +15,12 @@ use ssh_proto::connection::{ChannelId, Event as Message, Limits, Stream, request
 use ssh_proto::msg::OpenFailure;
 use ssh_proto::wire::printable;
 use ssh_tokio::Socket;
-use ssh_tokio::session::{Event, Session};
+use ssh_tokio::session::{Event, Pipes, Session};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::debug;
 
 use crate::environment::Environment;
+use crate::forward::{self, Forwards, Incoming};
 use crate::process::ExitOutcome;
 use crate::server::Daemon;
 use crate::session::{SessionChannel, Task};
@@ -34,20 +35,35 @@ const MOST_UNANSWERED: u32 = 20;
 /// Bytes of a name of a client's that go into the log. Real ones are a quarter of this.
 const LONGEST_LOGGED: usize = 256;
 
-/// One authenticated connection and its sessions.
+/// One authenticated connection and its channels.
 pub(crate) struct Connection<S> {
     daemon: Arc<Daemon>,
     session: Session<S>,
-    channels: BTreeMap<ChannelId, SessionChannel>,
+    sessions: BTreeMap<ChannelId, SessionChannel>,
+    /// What is joined to a connection out of the container or into it.
+    tunnels: BTreeMap<ChannelId, Tunnel>,
+    forwards: Forwards,
+}
+
+/// A channel that is joined to another connection: what has ended of it. When both directions have,
+/// it is closed.
+#[derive(Debug, Default)]
+struct Tunnel {
+    drained: bool,
+    sunk: bool,
 }
 
 impl<S: Socket> Connection<S> {
     /// A connection on which nothing was asked for yet.
     pub(crate) fn new(daemon: Arc<Daemon>, session: Session<S>) -> Self {
+        let server = &daemon.server;
+        let resolver = Arc::clone(&server.resolver);
         Self {
-            daemon,
             session,
-            channels: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            tunnels: BTreeMap::new(),
+            forwards: Forwards::new(resolver, server.bounds.of_forwards()),
+            daemon,
         }
     }
 
@@ -61,8 +77,12 @@ impl<S: Socket> Connection<S> {
                     Ok(event) => event,
                     Err(error) => return error,
                 },
-                (channel, outcome) = poll_fn(|cx| poll_exit(&mut self.channels, cx)) => {
+                (channel, outcome) = poll_fn(|cx| poll_exit(&mut self.sessions, cx)) => {
                     self.exited(channel, outcome);
+                    continue;
+                }
+                event = self.forwards.next() => {
+                    self.forward(event);
                     continue;
                 }
                 _ = keepalive.tick() => match self.keep_alive() {
@@ -72,7 +92,7 @@ impl<S: Socket> Connection<S> {
             };
             match event {
                 Event::Drained(channel) => self.drained(channel),
-                Event::Sunk(_) => {}
+                Event::Sunk(channel) => self.tunnel_ended(channel, |tunnel| tunnel.sunk = true),
                 Event::Connection(message) => self.handle(message),
             }
         }
@@ -80,7 +100,7 @@ impl<S: Socket> Connection<S> {
 
     /// Ends the connection: programs on terminals are hung up, others see their pipes close.
     pub(crate) async fn end(self, error: Error) -> Error {
-        for channel in self.channels.values() {
+        for channel in self.sessions.values() {
             channel.hang_up();
         }
         self.session.close(error).await
@@ -88,7 +108,17 @@ impl<S: Socket> Connection<S> {
 
     fn handle(&mut self, message: Message) {
         match message {
-            Message::ChannelOpen { channel, kind, .. } => self.open(channel, &kind),
+            Message::ChannelOpen {
+                channel,
+                kind,
+                payload,
+            } => self.open(channel, &kind, &payload),
+            Message::OpenConfirmed { channel, .. } => {
+                if let Some(stream) = self.forwards.release(channel) {
+                    self.tunnel(channel, stream);
+                }
+            }
+            Message::OpenFailed { channel, .. } => drop(self.forwards.release(channel)),
             Message::Request {
                 channel,
                 request,
@@ -97,9 +127,13 @@ impl<S: Socket> Connection<S> {
             } => {
                 self.request(channel, &request, &payload);
             }
-            Message::GlobalRequest { .. } => self.session.connection().global_reply(false, &[]),
+            Message::GlobalRequest {
+                name,
+                want_reply,
+                payload,
+            } => self.forwards.request(&name, want_reply, &payload),
             Message::Reply { channel, .. } => {
-                if let Some(channel) = self.channels.get_mut(&channel) {
+                if let Some(channel) = self.sessions.get_mut(&channel) {
                     channel.answered_keepalive();
                 }
             }
@@ -109,31 +143,97 @@ impl<S: Socket> Connection<S> {
         }
     }
 
-    fn open(&mut self, channel: ChannelId, kind: &str) {
+    fn open(&mut self, channel: ChannelId, kind: &str, payload: &[u8]) {
         debug!(channelType = logged(kind), "new-channel");
+        if kind == request::SESSION {
+            return self.open_session(channel);
+        }
+        if let Err(refusal) = self.forwards.dial(channel, kind, payload) {
+            let connection = self.session.connection();
+            connection.refuse(channel, refusal.reason, &refusal.text);
+        }
+    }
+
+    fn open_session(&mut self, channel: ChannelId) {
+        let server = &self.daemon.server;
         let connection = self.session.connection();
-        if kind != request::SESSION {
-            connection.refuse(channel, OpenFailure::UnknownChannelType, kind);
-        } else if self.channels.len() >= self.daemon.server.bounds.sessions {
+        if self.sessions.len() >= server.bounds.sessions {
             let text = "too many sessions on this connection";
-            connection.refuse(channel, OpenFailure::ResourceShortage, text);
-        } else {
-            let server = &self.daemon.server;
-            connection.accept(channel, server.bounds.window, Limits::MAX_PACKET, &[]);
-            let environment = Environment::new(
-                Arc::clone(&server.environment),
-                server.inherit_daemon_env,
-                &server.bounds,
-            );
-            let session = SessionChannel::new(Arc::clone(&self.daemon), environment);
-            self.channels.insert(channel, session);
+            return connection.refuse(channel, OpenFailure::ResourceShortage, text);
+        }
+        connection.accept(channel, server.bounds.window, Limits::MAX_PACKET, &[]);
+        let environment = Environment::new(
+            Arc::clone(&server.environment),
+            server.inherit_daemon_env,
+            &server.bounds,
+        );
+        let session = SessionChannel::new(Arc::clone(&self.daemon), environment);
+        self.sessions.insert(channel, session);
+    }
+
+    fn forward(&mut self, event: forward::Event) {
+        let window = self.daemon.server.bounds.window;
+        let connection = self.session.connection();
+        match event {
+            forward::Event::Reply(Some(payload)) => connection.global_reply(true, &payload),
+            forward::Event::Reply(None) => connection.global_reply(false, &[]),
+            forward::Event::Dialed {
+                channel,
+                result: Ok(stream),
+            } => {
+                connection.accept(channel, window, Limits::MAX_PACKET, &[]);
+                self.tunnel(channel, stream);
+            }
+            forward::Event::Dialed {
+                channel,
+                result: Err(refusal),
+            } => connection.refuse(channel, refusal.reason, &refusal.text),
+            forward::Event::Incoming(incoming) => {
+                let Incoming {
+                    kind,
+                    payload,
+                    stream,
+                } = incoming;
+                // Without room for a channel, whoever came is turned away by dropping the stream.
+                if let Ok(channel) = connection.open(kind, window, Limits::MAX_PACKET, &payload) {
+                    self.forwards.hold(channel, stream);
+                }
+            }
+        }
+    }
+
+    /// Joins an open channel to another connection.
+    fn tunnel(&mut self, channel: ChannelId, stream: forward::Stream) {
+        let (source, sink) = stream.split();
+        self.tunnels.insert(channel, Tunnel::default());
+        let pipes = Pipes {
+            sink: Some(sink),
+            source: Some(source),
+            errors: None,
+        };
+        self.session.join(channel, pipes);
+    }
+
+    /// One direction of a channel has ended.
+    fn tunnel_ended(&mut self, channel: ChannelId, mark: impl FnOnce(&mut Tunnel)) {
+        let Some(tunnel) = self.tunnels.get_mut(&channel) else {
+            return;
+        };
+        mark(tunnel);
+        let connection = self.session.connection();
+        if tunnel.drained {
+            connection.send_eof(channel);
+        }
+        if tunnel.drained && tunnel.sunk {
+            connection.close(channel);
         }
     }
 
     /// The client has closed a channel. What it sent before still gets to where it belongs, but a
     /// terminal without its user is hung up.
     fn closed(&mut self, id: ChannelId) {
-        let Some(channel) = self.channels.remove(&id) else {
+        self.tunnels.remove(&id);
+        let Some(channel) = self.sessions.remove(&id) else {
             return;
         };
         channel.hang_up();
@@ -145,9 +245,14 @@ impl<S: Socket> Connection<S> {
     fn request(&mut self, id: ChannelId, name: &str, payload: &[u8]) {
         debug!(r#type = logged(name), "received-request");
         let connection = self.session.connection();
-        let Some(channel) = self.channels.get_mut(&id) else {
+        let Some(channel) = self.sessions.get_mut(&id) else {
             return connection.reply(id, false);
         };
+        if name == request::AUTH_AGENT {
+            let agent = self.forwards.agent();
+            let set = agent.is_ok_and(|socket| channel.set_agent(socket));
+            return connection.reply(id, set);
+        }
         let Some(task) = channel.request(name, payload) else {
             return connection.reply(id, false);
         };
@@ -164,7 +269,7 @@ impl<S: Socket> Connection<S> {
     }
 
     fn exited(&mut self, id: ChannelId, outcome: ExitOutcome) {
-        let Some(channel) = self.channels.get_mut(&id) else {
+        let Some(channel) = self.sessions.get_mut(&id) else {
             return;
         };
         if channel.exited(outcome) {
@@ -173,7 +278,8 @@ impl<S: Socket> Connection<S> {
     }
 
     fn drained(&mut self, id: ChannelId) {
-        let Some(channel) = self.channels.get_mut(&id) else {
+        self.tunnel_ended(id, |tunnel| tunnel.drained = true);
+        let Some(channel) = self.sessions.get_mut(&id) else {
             return;
         };
         if let Some(outcome) = channel.drained() {
@@ -193,7 +299,7 @@ impl<S: Socket> Connection<S> {
     }
 
     fn keep_alive(&mut self) -> Result<(), Error> {
-        for (id, channel) in &mut self.channels {
+        for (id, channel) in &mut self.sessions {
             match channel.next_keepalive() {
                 None => {}
                 Some(unanswered) if unanswered >= MOST_UNANSWERED => {

@@ -118,6 +118,11 @@ impl Environment {
         all.into_iter()
     }
 
+    /// The user's home: the daemon's own `HOME`, which may be empty.
+    pub(crate) fn home(&self) -> &OsStr {
+        self.daemon.get("HOME").unwrap_or_default()
+    }
+
     /// The daemon's own search path, for finding a shell.
     pub(crate) fn daemon_path(&self) -> Option<&OsStr> {
         self.daemon.get("PATH")

@@ -209,9 +209,9 @@ async fn run(
         environment: Arc::new(environment),
         inherit_daemon_env: config.inherit_daemon_env,
         bounds: config.bounds,
+        resolver: Arc::new(Resolver::new(Files::default())),
     };
-    let resolver = Resolver::new(Files::default());
-    let listener = listen::bind(&config.address, &resolver)
+    let listener = listen::bind(&config.address, &server.resolver)
         .await
         .map_err(cannot_listen)?;
     tracing::info!("started");

@@ -5,6 +5,7 @@
 use std::future::{Future, ready};
 use std::sync::Arc;
 
+use connector::Resolver;
 use ssh_proto::Error;
 use ssh_proto::auth::Methods;
 use ssh_proto::error::Reason;
@@ -39,6 +40,8 @@ pub struct Server {
     pub inherit_daemon_env: bool,
     /// What clients may take.
     pub bounds: Bounds,
+    /// Looks names up for forwards.
+    pub resolver: Arc<Resolver>,
 }
 
 /// What all connections share.

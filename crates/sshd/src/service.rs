@@ -6,6 +6,7 @@
 //! Nobody ends a service but its input: when the client goes, in whichever way, it reads the end, and
 //! its output breaks. So what has arrived of a file gets to the file.
 
+use std::ffi::OsString;
 use std::future::Future;
 
 use ssh_tokio::session::Pipes;
@@ -13,6 +14,7 @@ use tokio::io::{DuplexStream, duplex};
 use tokio::task::JoinHandle;
 
 use crate::process::ExitOutcome;
+use crate::{scp, sftp};
 
 /// Bytes on their way between a service and its channel: several packets, so that both ends work in
 /// large steps. A pipe takes memory only for what is in it.
@@ -22,21 +24,34 @@ const PIPE: usize = 256 * 1024;
 #[derive(Debug)]
 pub(crate) struct Service(JoinHandle<u32>);
 
-/// The service's ends of its pipes.
-pub(crate) struct Streams {
-    /// What the client sends.
-    pub(crate) input: DuplexStream,
-    /// What goes to the client.
-    pub(crate) output: DuplexStream,
-    /// What goes to the client's standard error.
-    pub(crate) errors: DuplexStream,
-}
-
 impl Service {
-    /// Starts a service, which gives the exit status in the end.
+    /// Starts scp for a command that is its own.
     ///
-    /// Must be called in a tokio runtime.
-    pub(crate) fn start<F>(run: impl FnOnce(Streams) -> F) -> (Self, Pipes)
+    /// Must be called in a tokio runtime, as [`Self::sftp`].
+    pub(crate) fn scp(command: Vec<u8>) -> (Self, Pipes) {
+        Self::start(|input, output, errors| async move {
+            let streams = scp::Streams {
+                input,
+                output,
+                errors,
+            };
+            scp::run(&command, streams).await
+        })
+    }
+
+    /// Starts sftp for a user with this home.
+    pub(crate) fn sftp(home: OsString) -> (Self, Pipes) {
+        Self::start(|input, output, _| async move {
+            let context = sftp::Context {
+                home,
+                ..sftp::Context::default()
+            };
+            sftp::serve(input, output, context).await.exit_status()
+        })
+    }
+
+    /// Starts what reads, writes, and complains on pipes, and gives an exit status in the end.
+    fn start<F>(run: impl FnOnce(DuplexStream, DuplexStream, DuplexStream) -> F) -> (Self, Pipes)
     where
         F: Future<Output = u32> + Send + 'static,
     {
@@ -44,11 +59,7 @@ impl Service {
         let (sink, input) = duplex(PIPE);
         let (output, source) = duplex(PIPE);
         let (errors, error_source) = duplex(PIPE);
-        let task = tokio::spawn(run(Streams {
-            input,
-            output,
-            errors,
-        }));
+        let task = tokio::spawn(run(input, output, errors));
         let pipes = Pipes {
             sink: Some(Box::new(sink)),
             source: Some(Box::new(source)),

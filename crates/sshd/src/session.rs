@@ -5,6 +5,8 @@
 //!  preparing ──exec, shell──► running ──process ended──► ended, and over once all output is sent
 //! ```
 
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use ssh_proto::connection::request::{Env, PtyReq, SessionRequest, Signal, WindowChange};
@@ -14,8 +16,15 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::environment::Environment;
 use crate::process::{self, Child, ExitOutcome, Program};
 use crate::pty::{Pty, Size};
+use crate::scp;
 use crate::server::Daemon;
 use crate::service::Service;
+
+/// The subsystem that there is.
+const SFTP: &[u8] = b"sftp";
+
+/// Where processes look for the user's agent.
+const AGENT_VARIABLE: &[u8] = b"SSH_AUTH_SOCK";
 
 /// What a request has led to.
 pub(crate) enum Task {
@@ -93,14 +102,31 @@ impl SessionChannel {
             SessionRequest::Pty(pty) => self.open_terminal(&pty)?,
             SessionRequest::WindowChange(change) => self.resize(change),
             SessionRequest::Signal(signal) => self.signal(signal),
+            SessionRequest::Exec(exec) if scp::is_scp(exec.command) => {
+                return self.serve(|_| Service::scp(exec.command.to_vec()));
+            }
             SessionRequest::Exec(exec) => return self.start(Program::Command(exec.command)),
             SessionRequest::Shell => return self.start(Program::Shell),
+            SessionRequest::Subsystem(subsystem) if subsystem.name == SFTP => {
+                return self.serve(|environment| Service::sftp(environment.home().to_owned()));
+            }
             SessionRequest::Subsystem(_)
             | SessionRequest::AuthAgent
             | SessionRequest::ExitStatus(_)
             | SessionRequest::ExitSignal(_) => return None,
         }
         Some(Task::Nothing)
+    }
+
+    /// Tells the session's processes where the user's agent is; false when it is too late.
+    pub(crate) fn set_agent(&mut self, socket: &Path) -> bool {
+        match &mut self.state {
+            State::Preparing { environment, .. } => {
+                let path = socket.as_os_str().as_bytes();
+                environment.set(AGENT_VARIABLE, path).is_ok()
+            }
+            _ => false,
+        }
     }
 
     /// What runs, while it runs.
@@ -221,6 +247,20 @@ impl SessionChannel {
         if let Some(child) = self.process() {
             child.signal(signal.name);
         }
+    }
+
+    /// Starts a service as the one thing that a session runs. It has no use for a terminal.
+    fn serve(&mut self, start: impl FnOnce(&Environment) -> (Service, Pipes)) -> Option<Task> {
+        let State::Preparing { environment, .. } = &self.state else {
+            return None;
+        };
+        let (service, pipes) = start(environment);
+        self.terminal_permit = None;
+        self.state = State::Running {
+            work: Work::Service(service),
+            drained: false,
+        };
+        Some(Task::Started(pipes))
     }
 
     /// Starts the one process of a session; a second start is refused.

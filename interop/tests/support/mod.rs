@@ -2,16 +2,24 @@
 //!
 //! | module       | owns                                                              |
 //! |--------------|-------------------------------------------------------------------|
+//! | [`target`]   | one daemon and the way to it, for clients of all makes             |
+//! | [`files`]    | files that are copied, and how copies are compared with them       |
+//! | [`network`]  | who is at both ends of a forwarded connection                     |
 //! | [`user`]     | the installed `ssh` as a user of the cell runs it                 |
 //! | [`terminal`] | a terminal with a program on it, and someone who types and reads   |
 //! | [`runs`]     | a client of our own that checks the order of all messages of a run |
 #![allow(
     dead_code,
     unreachable_pub,
+    unused_imports,
+    unused_macros,
     reason = "compiled into each test, which uses only a part"
 )]
 
+pub mod files;
+pub mod network;
 pub mod runs;
+pub mod target;
 pub mod terminal;
 pub mod user;
 

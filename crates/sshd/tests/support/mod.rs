@@ -10,6 +10,7 @@ use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use connector::{Files, Resolver};
 use ssh_proto::Error;
 use ssh_proto::algorithm::Algorithms;
 use ssh_proto::auth::Credential;
@@ -37,6 +38,7 @@ pub(crate) fn open_server() -> Server {
         environment: Arc::new(DaemonEnvironment::default()),
         inherit_daemon_env: false,
         bounds: Bounds::default(),
+        resolver: Arc::new(Resolver::new(Files::default())),
     }
 }
 
