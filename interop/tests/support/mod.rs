@@ -4,6 +4,7 @@
 //! |--------------|-------------------------------------------------------------------|
 //! | [`target`]   | one daemon and the way to it, for clients of all makes             |
 //! | [`files`]    | files that are copied, and how copies are compared with them       |
+//! | [`languages`]| clients in other languages: what they are told, and what they tell
 //! | [`user`]     | the installed `ssh` as a user of the cell runs it                 |
 //! | [`terminal`] | a terminal with a program on it, and someone who types and reads   |
 //! | [`runs`]     | a client of our own that checks the order of all messages of a run |
@@ -16,6 +17,7 @@
 )]
 
 pub mod files;
+pub mod languages;
 pub mod runs;
 pub mod target;
 pub mod terminal;
