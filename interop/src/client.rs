@@ -89,7 +89,7 @@ pub async fn exec(
             Event::Connection(Connection::GlobalRequest { .. }) => {
                 session.connection().global_reply(false, b"");
             }
-            Event::Connection(Connection::Closed { channel }) if channel == opened => {
+            Event::Connection(Connection::PeerClosed { channel }) if channel == opened => {
                 return Ok(Answer {
                     stdout: std::mem::take(&mut *output.0.lock().expect("no panic")),
                     stderr: None,
@@ -99,7 +99,7 @@ pub async fn exec(
             Event::Connection(Connection::OpenFailed { text, .. }) => {
                 panic!("the server opens no session: {text}")
             }
-            Event::Connection(_) => {}
+            Event::Connection(_) | Event::Sunk(_) => {}
         }
     }
 }

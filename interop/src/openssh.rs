@@ -192,15 +192,20 @@ impl Files {
 
     /// Writes a file that only its owner may read; gives its path as programs see it.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
-        let path = self.folder.path().join(name);
+        let path = self.place(name);
         fs::write(&path, content).expect("a file");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("its permissions");
         self.seen(name)
     }
 
+    /// The path of a file as we see it.
+    pub fn place(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     /// The path of a file as programs see it.
     pub fn seen(&self, name: &str) -> String {
-        let path = self.folder.path().join(name);
+        let path = self.place(name);
         let seen = match &self.root {
             None => path,
             Some(root) => Path::new("/").join(path.strip_prefix(root).expect("inside")),

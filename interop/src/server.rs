@@ -162,7 +162,7 @@ async fn step(session: &mut Session<TcpStream>) -> Result<(), Error> {
             connection.send_eof(channel);
             connection.close(channel);
         }
-        Event::Connection(_) => {}
+        Event::Connection(_) | Event::Sunk(_) => {}
     }
     Ok(())
 }

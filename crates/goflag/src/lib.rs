@@ -6,6 +6,8 @@
 //!
 //! Source: <https://pkg.go.dev/flag>, and the reference measured with wrong flags.
 
+pub mod duration;
+
 use std::ffi::OsString;
 use std::fmt::{self, Write as _};
 

@@ -3,9 +3,9 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use connector::os_text;
 use tokio::net::TcpListener;
 
-use crate::platform::os_text;
 use crate::settings::Settings;
 
 /// Every port, ready to accept.

@@ -8,12 +8,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use goflag::duration;
 use serde::Deserialize;
 use serde::de::{self, MapAccess, Visitor};
 use serde_json::Value;
 use ssh_proto::Secret;
-
-use crate::duration;
 
 /// Makes a struct whose fields are keys of a JSON object of the same name.
 macro_rules! object {

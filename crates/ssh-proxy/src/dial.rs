@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use connector::Resolver;
 use rustls::pki_types::ServerName;
 use ssh_proto::Error;
 use ssh_proto::algorithm::Algorithms;
@@ -21,7 +22,6 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::{debug, error, warn};
 
-use crate::platform::resolve::Resolver;
 use crate::refusal::Refusal;
 use crate::settings::{BackendSettings, BackendTls};
 use crate::target::{Endpoint, Target, TlsEndpoint};

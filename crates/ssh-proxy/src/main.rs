@@ -8,7 +8,6 @@ mod bind;
 mod config;
 mod debug;
 mod dial;
-mod duration;
 mod health;
 mod platform;
 mod proxy;

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use connector::{Files, Resolver};
 use ssh_proto::Error;
 use ssh_proto::algorithm::{Algorithms, Lists};
 use ssh_proto::error::Reason;
@@ -18,7 +19,6 @@ use crate::auth::diego::DiegoRealm;
 use crate::auth::{Gate, Login};
 use crate::dial::Dialer;
 use crate::platform::bbs::Bbs;
-use crate::platform::resolve::{Files, Resolver};
 use crate::relay::{Limits, Relay};
 use crate::settings::{AlgorithmLists, Settings, Times};
 

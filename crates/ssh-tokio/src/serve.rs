@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 /// How long accepting pauses when the process has run out of descriptors or memory. Without a pause
 /// the loop would spin, since the connection stays in the queue.
-const PAUSE: Duration = Duration::from_millis(50);
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// A peer that does not acknowledge anything for so long is gone.
 const DEAD_PEER: Duration = Duration::from_secs(120);
@@ -76,7 +76,7 @@ pub async fn serve<F>(
                     });
                 }
                 Err(error) if is_about_one_connection(&error) => {}
-                Err(_) => tokio::time::sleep(PAUSE).await,
+                Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             }
         }
     }
@@ -105,8 +105,9 @@ pub fn tune(stream: &TcpStream) {
     let _ = sockopt::set_tcp_user_timeout(stream, milliseconds);
 }
 
-/// Errors that accept(2) reports for the connection that it was about to give out.
-fn is_about_one_connection(error: &io::Error) -> bool {
+/// Errors that accept(2) reports for the connection that it was about to give out; the next may be
+/// taken at once, while others need [`ACCEPT_PAUSE`].
+pub fn is_about_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted

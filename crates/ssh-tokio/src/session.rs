@@ -47,6 +47,8 @@ pub enum Event {
     Connection(connection::Event),
     /// The sources of a channel have ended, and all their data are sent.
     Drained(ChannelId),
+    /// The peer's data and their end have reached the sink of a channel, or the sink is broken.
+    Sunk(ChannelId),
 }
 
 /// The connection protocol on a stream, with its channels joined to [`Pipes`].
@@ -78,8 +80,21 @@ impl<S: Socket> Session<S> {
     }
 
     /// Joins a channel to `pipes`. Data that came before are kept for them.
+    ///
+    /// When the peer closes the channel, the sink still gets what came before, and its end; the
+    /// sources are dropped at once. Only then is the channel closed, which needs no call.
     pub fn join(&mut self, channel: ChannelId, pipes: Pipes) {
         self.joint(channel).join(pipes);
+    }
+
+    /// Drops the pipes of a channel, and what its sink has not taken.
+    pub fn part(&mut self, channel: ChannelId) {
+        let joint = self.joint(channel);
+        *joint = Joint {
+            sink: SinkState::Gone,
+            peer: joint.peer,
+            ..Joint::default()
+        };
     }
 
     /// The next thing that the owner has to see. May be dropped and called again at any time.
@@ -106,8 +121,8 @@ impl<S: Socket> Session<S> {
                 Taken::NeedsOutput => false,
             };
             let mut moved = false;
-            if let Some(drained) = self.pump(cx, &mut moved) {
-                return Poll::Ready(Ok(Event::Drained(drained)));
+            if let Some(event) = self.pump(cx, &mut moved) {
+                return Poll::Ready(Ok(event));
             }
             moved |= self.write(cx)?;
             if starved {
@@ -154,9 +169,8 @@ impl<S: Socket> Session<S> {
                 event => event,
             };
             match &event {
-                connection::Event::Eof { channel } => {
-                    self.joint(*channel).peer_ended = true;
-                }
+                connection::Event::Eof { channel } => self.joint(*channel).peer = Peer::Ended,
+                connection::Event::PeerClosed { channel } => self.joint(*channel).leave(),
                 connection::Event::Closed { channel } => {
                     self.joints.retain(|(joined, _)| joined != channel);
                 }
@@ -166,21 +180,36 @@ impl<S: Socket> Session<S> {
         }
     }
 
-    /// Moves data between pipes and channels; stops early at a channel whose sources have ended.
-    fn pump(&mut self, cx: &mut Context<'_>, moved: &mut bool) -> Option<ChannelId> {
+    /// Moves data between pipes and channels; stops early at what the owner has to see.
+    fn pump(&mut self, cx: &mut Context<'_>, moved: &mut bool) -> Option<Event> {
+        let mut has_left = false;
         for (channel, joint) in &mut self.joints {
             let used = joint.flush(cx);
             self.connection.consumed(*channel, used);
             *moved |= joint.pump_sources(cx, *channel, &mut self.connection);
-            if joint.is_newly_drained() {
-                return Some(*channel);
+            has_left |= joint.has_left();
+            if joint.is_newly_sunk() {
+                return Some(Event::Sunk(*channel));
             }
+            if joint.is_newly_drained() {
+                return Some(Event::Drained(*channel));
+            }
+        }
+        if has_left {
+            self.close_left();
         }
         // Whoever comes first in the map would take all the room of a slow connection.
         if self.connection.transport().room() < LEAST_ROOM && !self.joints.is_empty() {
             self.joints.rotate_left(1);
         }
         None
+    }
+
+    /// Answers the CLOSE of peers whose data are where they belong.
+    fn close_left(&mut self) {
+        for (channel, _) in self.joints.extract_if(.., |(_, joint)| joint.has_left()) {
+            self.connection.close(channel);
+        }
     }
 
     fn joint(&mut self, channel: ChannelId) -> &mut Joint {
@@ -243,11 +272,25 @@ struct Joint {
     waiting: Vec<u8>,
     /// How much of `waiting` it has taken after all.
     taken: usize,
-    peer_ended: bool,
+    peer: Peer,
     source: Option<Source>,
     errors: Option<Source>,
-    /// Sources were joined and their end was not told yet.
+    /// Pipes were joined and the end of the sink was not told yet.
+    sinks: bool,
+    /// Pipes were joined and the end of the sources was not told yet.
     drains: bool,
+}
+
+/// What the peer has said of its direction.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Peer {
+    /// Nothing: more may come.
+    #[default]
+    Sends,
+    /// EOF.
+    Ended,
+    /// CLOSE.
+    Left,
 }
 
 /// The way of the peer's data.
@@ -266,7 +309,25 @@ impl Joint {
         self.sink = pipes.sink.map_or(SinkState::Gone, SinkState::Open);
         self.source = pipes.source;
         self.errors = pipes.errors;
+        self.sinks = true;
         self.drains = true;
+    }
+
+    /// The peer has closed: nothing more can be sent, and nothing needs to be told.
+    fn leave(&mut self) {
+        self.peer = Peer::Left;
+        if matches!(self.sink, SinkState::Unset) {
+            self.sink = SinkState::Gone;
+        }
+        self.source = None;
+        self.errors = None;
+        self.sinks = false;
+        self.drains = false;
+    }
+
+    /// The peer has closed, and its data are where they belong.
+    fn has_left(&self) -> bool {
+        self.peer == Peer::Left && matches!(self.sink, SinkState::Gone)
     }
 
     /// Takes data of the peer; gives how many bytes are done with.
@@ -294,7 +355,7 @@ impl Joint {
             return used;
         }
         self.taken = 0;
-        if self.peer_ended
+        if self.peer != Peer::Sends
             && let SinkState::Open(sink) = &mut self.sink
             && Pin::new(sink).poll_shutdown(cx).is_ready()
         {
@@ -333,6 +394,13 @@ impl Joint {
         let errors = pump(cx, &mut self.errors, channel, Stream::STDERR, connection);
         let output = pump(cx, &mut self.source, channel, Stream::Data, connection);
         errors || output
+    }
+
+    /// True once, when the sink is done.
+    fn is_newly_sunk(&mut self) -> bool {
+        let sunk = self.sinks && matches!(self.sink, SinkState::Gone);
+        self.sinks &= !sunk;
+        sunk
     }
 
     /// True once, when all sources have ended.

@@ -6,6 +6,7 @@
 //!
 //! Source: the reference's `cmd/sshd/main.go` and lager's `lagerflags`.
 
+use crate::bounds::{self, Bounds};
 use crate::secret::Keys;
 use goflag::{Flag, Kind, Parsed};
 
@@ -113,6 +114,17 @@ pub const FLAGS: &[Flag] = &[
         default: "",
         usage: "Format for timestamp in component logs. Valid values are \"unix-epoch\" and \"rfc3339\".",
     },
+    bounds::CONNECTIONS,
+    bounds::LOGINS,
+    bounds::LOGIN_TIMEOUT,
+    bounds::SESSIONS,
+    bounds::CHANNELS,
+    bounds::REQUESTS,
+    bounds::WINDOW,
+    bounds::PTYS,
+    bounds::ENV_NAMES,
+    bounds::ENV_BYTES,
+    bounds::FORWARDS,
 ];
 
 /// The daemon's configuration.
@@ -130,6 +142,8 @@ pub struct Config {
     pub allowed: AllowedAlgorithms,
     /// Set if a debug server was asked for, which this daemon does not have: worth a warning.
     pub debug_address: Option<String>,
+    /// What clients may take.
+    pub bounds: Bounds,
     /// How to log.
     pub log: LogConfig,
 }
@@ -208,6 +222,7 @@ impl Config {
                 host_key_algorithms: split_list(flags.text(ALLOWED_HOST_KEY_ALGORITHMS)),
             },
             debug_address: debug_address.map(str::to_owned),
+            bounds: Bounds::new(flags),
             log: LogConfig::new(flags)?,
         })
     }

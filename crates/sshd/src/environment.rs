@@ -10,14 +10,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::Arc;
 
-/// Most variables that a client may add to one session; OpenSSH allows as many.
-pub const MAX_NAMES: usize = 1024;
-
-/// Most bytes, with `=` and the final NUL, of the variables that a client adds to one session.
-///
-/// This is also what Linux takes for a single variable (`MAX_ARG_STRLEN`), and far below what it
-/// takes for all: no set of requests can make `execve` fail.
-pub const MAX_BYTES: usize = 128 * 1024;
+use crate::bounds::Bounds;
 
 /// What every session has unless something later replaces it.
 const DEFAULTS: [(&str, &str); 2] = [("PATH", "/bin:/usr/bin"), ("LANG", "en_US.UTF8")];
@@ -48,7 +41,7 @@ pub enum Refused {
     /// The name is empty or has a `=` or NUL in it, or the value has a NUL.
     #[error("not a possible environment variable")]
     Malformed,
-    /// It would exceed [`MAX_NAMES`] or [`MAX_BYTES`].
+    /// It would exceed a bound.
     #[error("too many or too large environment variables")]
     TooMuch,
 }
@@ -58,16 +51,20 @@ pub enum Refused {
 pub struct Environment {
     daemon: Arc<DaemonEnvironment>,
     inherit: bool,
+    most_names: usize,
+    most_bytes: usize,
     requested: BTreeMap<Vec<u8>, Vec<u8>>,
     requested_bytes: usize,
 }
 
 impl Environment {
     /// What a session starts with; with `inherit`, the daemon's variables except `PATH` too.
-    pub fn new(daemon: Arc<DaemonEnvironment>, inherit: bool) -> Self {
+    pub fn new(daemon: Arc<DaemonEnvironment>, inherit: bool, bounds: &Bounds) -> Self {
         Self {
             daemon,
             inherit,
+            most_names: bounds.env_names,
+            most_bytes: bounds.env_bytes,
             requested: BTreeMap::new(),
             requested_bytes: 0,
         }
@@ -88,7 +85,7 @@ impl Environment {
         let names = self.requested.len() + usize::from(replaced.is_none());
         let bytes = (self.requested_bytes + cost(name, value))
             .saturating_sub(replaced.map_or(0, |old| cost(name, old)));
-        if names > MAX_NAMES || bytes > MAX_BYTES {
+        if names > self.most_names || bytes > self.most_bytes {
             return Err(Refused::TooMuch);
         }
         self.requested_bytes = bytes;
@@ -119,6 +116,11 @@ impl Environment {
             all.insert(OsString::from(name), own.to_owned());
         }
         all.into_iter()
+    }
+
+    /// The user's home: the daemon's own `HOME`, which may be empty.
+    pub(crate) fn home(&self) -> &OsStr {
+        self.daemon.get("HOME").unwrap_or_default()
     }
 
     /// The daemon's own search path, for finding a shell.
@@ -203,7 +205,7 @@ mod tests {
             },
         ];
         for case in cases {
-            let mut environment = Environment::new(daemon(&own), case.inherit);
+            let mut environment = Environment::new(daemon(&own), case.inherit, &Bounds::default());
             for (name, value) in case.requests {
                 environment.set(name.as_bytes(), value.as_bytes()).unwrap();
             }
@@ -214,15 +216,15 @@ mod tests {
     #[test]
     fn sessions_share_nothing() {
         let daemon = daemon(&[]);
-        let mut first = Environment::new(Arc::clone(&daemon), true);
+        let mut first = Environment::new(Arc::clone(&daemon), true, &Bounds::default());
         first.set(b"LEAK", b"1").unwrap();
-        let second = Environment::new(daemon, true);
+        let second = Environment::new(daemon, true, &Bounds::default());
         assert!(!shown(&second).iter().any(|line| line.starts_with("LEAK")));
     }
 
     #[test]
     fn impossible_variables_are_refused() {
-        let mut environment = Environment::new(daemon(&[]), false);
+        let mut environment = Environment::new(daemon(&[]), false, &Bounds::default());
         for (name, value) in [("", "v"), ("a=b", "v"), ("a\0", "v"), ("a", "v\0")] {
             let refused = environment.set(name.as_bytes(), value.as_bytes());
             assert_eq!(refused, Err(Refused::Malformed));
@@ -233,8 +235,8 @@ mod tests {
 
     #[test]
     fn names_are_bounded() {
-        let mut environment = Environment::new(daemon(&[]), false);
-        for i in 0..MAX_NAMES {
+        let mut environment = Environment::new(daemon(&[]), false, &Bounds::default());
+        for i in 0..Bounds::default().env_names {
             environment.set(format!("N{i}").as_bytes(), b"").unwrap();
         }
         assert_eq!(environment.set(b"ONE_MORE", b""), Err(Refused::TooMuch));
@@ -243,8 +245,8 @@ mod tests {
 
     #[test]
     fn bytes_are_bounded() {
-        let mut environment = Environment::new(daemon(&[]), false);
-        let most = vec![b'v'; MAX_BYTES - "A=\0".len()];
+        let mut environment = Environment::new(daemon(&[]), false, &Bounds::default());
+        let most = vec![b'v'; Bounds::default().env_bytes - "A=\0".len()];
         environment.set(b"A", &most).unwrap();
         assert_eq!(environment.set(b"B", b""), Err(Refused::TooMuch));
         environment.set(b"A", b"").unwrap();

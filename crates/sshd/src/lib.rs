@@ -7,22 +7,38 @@
 //! | [`config`]                    | the command line, parsed once                          |
 //! | [`secret`]                    | keys out of argv and environ before anybody can look   |
 //! | [`listen`]                    | the listening socket                                   |
-//! | [`server`]                    | connections: who gets in, and their channels           |
-//! | [`session`]                   | one session: requests, process, end                    |
+//! | [`bounds`]                    | what clients may take of the daemon                    |
+//! | [`server`]                    | who gets in, and how many at a time                    |
+//! | `connection`                  | one connection: its channels and their messages        |
+//! | `session`                     | one session: requests, what runs for it, end           |
 //! | [`process`]                   | a session's shell, its streams and its end             |
 //! | [`pty`]                       | pseudo terminals                                       |
 //! | [`environment`]               | a session's environment variables                      |
+//! | `service`                     | scp and sftp as tasks of the daemon                    |
+//! | [`scp`]                       | copying files, without an scp in the file system       |
+//! | [`sftp`]                      | the subsystem sftp: files over a channel               |
+//! | [`accounts`]                  | the names of users and groups                          |
+//! | [`forward`]                   | connections and listeners for the user, the agent      |
 //! | `sys`                         | the system calls that need `unsafe`                    |
 //!
 //! Nothing may be required from the root file system: no shared library, no `/proc`, `/dev`,
 //! `/etc/passwd`, and none of the C library's look-ups (`getpw*`, `getaddrinfo`) that want them.
 
+pub mod accounts;
+pub mod bounds;
 pub mod config;
+mod connection;
 pub mod environment;
+pub mod forward;
 pub mod listen;
 pub mod process;
 pub mod pty;
+pub mod scp;
 pub mod secret;
 pub mod server;
-pub mod session;
+mod service;
+mod session;
+pub mod sftp;
 mod sys;
+
+pub use sys::init::stay_behind;

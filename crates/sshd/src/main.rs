@@ -9,6 +9,7 @@ use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use connector::{Files, Resolver};
 use goflag::Stop;
 use lager::Redaction;
 use ssh_proto::algorithm::{Algorithms, Lists};
@@ -22,6 +23,7 @@ use sshd::environment::DaemonEnvironment;
 use sshd::listen::{self, ListenError};
 use sshd::secret;
 use sshd::server::Server;
+use sshd::stay_behind;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Signals that would end the process but do nothing to a Go program.
@@ -40,7 +42,7 @@ const LEAST_RSA_BITS: usize = 2048;
 
 fn main() -> ExitCode {
     match start() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(failure) => failure.report(),
     }
 }
@@ -51,6 +53,8 @@ enum Failure {
     Usage(Stop, String),
     /// The keys could not be hidden.
     Exposed(io::Error),
+    /// There can be no process beside the first one.
+    Fork(io::Error),
     /// The log level, with which the reference panics.
     LogLevel(UnknownLogLevel),
     /// The log has said it.
@@ -70,6 +74,10 @@ impl Failure {
                 eprintln!("cannot hide the keys: {error}");
                 ExitCode::FAILURE
             }
+            Self::Fork(error) => {
+                eprintln!("cannot start a second process: {error}");
+                ExitCode::FAILURE
+            }
             Self::LogLevel(error) => {
                 eprintln!("panic: {error}");
                 ExitCode::from(2)
@@ -83,7 +91,8 @@ impl Failure {
     }
 }
 
-fn start() -> Result<(), Failure> {
+/// Starts, and gives the exit code in the end.
+fn start() -> Result<u8, Failure> {
     let mut words = env::args_os();
     let program = words.next().unwrap_or_else(|| OsString::from("diego-sshd"));
     let name = program.to_string_lossy();
@@ -93,6 +102,9 @@ fn start() -> Result<(), Failure> {
     let concealed = secret::conceal(&program, &flags).map_err(Failure::Exposed)?;
     let config = Config::new(&flags, concealed.keys).map_err(Failure::LogLevel)?;
     drop(flags);
+    if let Some(code) = stay_behind().map_err(Failure::Fork)? {
+        return Ok(code);
+    }
     init_logging(&config.log)?;
     let keys = parse_keys(&config)?;
     if let Some(address) = &config.debug_address {
@@ -103,7 +115,8 @@ fn start() -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::Run(error.to_string()))?
-        .block_on(run(config, keys, concealed.environment))
+        .block_on(run(config, keys, concealed.environment))?;
+    Ok(0)
 }
 
 /// The keys, parsed.
@@ -195,8 +208,12 @@ async fn run(
         allow_unauthenticated_clients: config.allow_unauthenticated_clients,
         environment: Arc::new(environment),
         inherit_daemon_env: config.inherit_daemon_env,
+        bounds: config.bounds,
+        resolver: Arc::new(Resolver::new(Files::default())),
     };
-    let listener = listen::bind(&config.address).map_err(cannot_listen)?;
+    let listener = listen::bind(&config.address, &server.resolver)
+        .await
+        .map_err(cannot_listen)?;
     tracing::info!("started");
     let stop = async {
         tokio::select! {

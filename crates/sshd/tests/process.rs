@@ -5,6 +5,7 @@
 use std::fs;
 use std::sync::Arc;
 
+use sshd::bounds::Bounds;
 use sshd::environment::{DaemonEnvironment, Environment};
 use sshd::process::{Child, ExitOutcome, Program, SpawnError, Spawned, spawn};
 use sshd::pty::{Pty, Size};
@@ -16,7 +17,11 @@ const SIZE: Size = Size {
 };
 
 fn environment() -> Environment {
-    Environment::new(Arc::new(DaemonEnvironment::default()), false)
+    Environment::new(
+        Arc::new(DaemonEnvironment::default()),
+        false,
+        &Bounds::default(),
+    )
 }
 
 fn start(command: &str) -> Spawned {

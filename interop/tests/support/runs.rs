@@ -147,7 +147,7 @@ impl Client {
                 Event::OpenConfirmed { channel, .. }
                 | Event::Data { channel, .. }
                 | Event::Eof { channel }
-                | Event::Closed { channel }
+                | Event::PeerClosed { channel }
                 | Event::Request { channel, .. }
                 | Event::Reply { channel, .. } => *channel,
                 Event::WindowOpened { .. } => continue,
@@ -155,7 +155,8 @@ impl Client {
             };
             let progress = open.get_mut(&channel).expect("a channel of a run");
             progress.handle(&event, channel, &mut self.connection);
-            if matches!(event, Event::Closed { .. }) {
+            if matches!(event, Event::PeerClosed { .. }) {
+                self.connection.close(channel);
                 open.remove(&channel);
                 done += 1;
             }
@@ -273,7 +274,7 @@ impl Progress {
                 State::Ended
             }
             (State::Ended, Event::Eof { .. }) => State::NoMore,
-            (State::NoMore, Event::Closed { .. }) => {
+            (State::NoMore, Event::PeerClosed { .. }) => {
                 // Compared first, and not printed: it may be long.
                 let complete = self.stdout == self.run.stdout.as_bytes();
                 assert!(complete, "{command}: {} bytes", self.stdout.len());

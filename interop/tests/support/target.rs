@@ -204,7 +204,8 @@ impl Target {
         command
     }
 
-    fn openssh(&self, name: &str) -> Command {
+    /// One of OpenSSH's programs with our options; the caller adds the rest, [`HOST`] included.
+    pub fn openssh(&self, name: &str) -> Command {
         let mut command = self.program(name);
         command.args(self.options());
         command

@@ -89,10 +89,15 @@ pub struct Master {
 impl Master {
     /// Connects and waits until sessions can be had; `options` as on a command line.
     pub async fn start(cell: &Cell, index: usize, name: &str, options: &[&str]) -> Self {
-        let socket = cell.dir().join(name);
         let mut command = ssh(cell, index);
-        command.args(["-M", "-N", "-S"]).arg(&socket).args(options);
-        let process = process::Process::start(command);
+        command.args(options);
+        Self::of(command, cell.dir().join(name)).await
+    }
+
+    /// The same of an `ssh` to any server.
+    pub async fn of(mut ssh: Command, socket: PathBuf) -> Self {
+        ssh.args(["-M", "-N", "-S"]).arg(&socket);
+        let process = process::Process::start(ssh);
         let up = || Path::exists(&socket);
         until("the control socket is there", up).await;
         Self { process, socket }

@@ -27,11 +27,14 @@ const NOT_OPEN: Error = Error::Misbehaved("message for a channel that is not ope
 ///    | Open   sending:   Flowing --- send_eof() ---> Ended |
 ///    |        receiving: Flowing --- EOF came -----> Ended |
 ///    +-----------------------------------------------------+
-///           | close()                              | CHANNEL_CLOSE came,
-///           v                                      v answered by ours
-///      +---------+                                gone
-///      | Closing |--- CHANNEL_CLOSE came -------> gone
-///      +---------+
+///           | close()                              | CHANNEL_CLOSE came
+///           v                                      v
+///      +---------+                            +---------+
+///      | Closing |                            | Left    |
+///      +---------+                            +---------+
+///           | CHANNEL_CLOSE came                   | close()
+///           v                                      v
+///          gone                                   gone
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -43,6 +46,26 @@ enum State {
     Open { sending: Half, receiving: Half },
     /// We sent CLOSE: nothing more goes out, and what still comes in is checked and dropped.
     Closing { receiving: Half },
+    /// The peer sent CLOSE, which the application will answer with ours: nothing else may pass.
+    Left,
+}
+
+/// What our CLOSE does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Closing {
+    /// It is sent; the channel lives until the peer's.
+    Sent,
+    /// It is sent as the second of the two; the channel is to be removed.
+    Last,
+}
+
+/// What the peer's CLOSE does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Closed {
+    /// The application has to answer it.
+    First,
+    /// It was the second of the two; the channel is to be removed.
+    Last,
 }
 
 /// One direction (RFC 4254 section 5.3).
@@ -151,11 +174,6 @@ impl Channel {
         matches!(self.state, State::Open { .. })
     }
 
-    /// We sent CLOSE and the peer has not.
-    pub(super) fn is_closing(&self) -> bool {
-        matches!(self.state, State::Closing { .. })
-    }
-
     /// The most data that the next message of ours may carry; none after our EOF or CLOSE.
     pub(super) fn sendable(&self) -> usize {
         match self.state {
@@ -180,13 +198,26 @@ impl Channel {
         }
     }
 
-    /// Closes: true when CLOSE is to be sent.
-    pub(super) fn close(&mut self) -> bool {
-        let State::Open { receiving, .. } = self.state else {
-            return false;
-        };
-        self.state = State::Closing { receiving };
-        true
+    /// We close. None: there is nothing to send.
+    pub(super) fn close(&mut self) -> Option<Closing> {
+        match self.state {
+            State::Open { receiving, .. } => {
+                self.state = State::Closing { receiving };
+                Some(Closing::Sent)
+            }
+            State::Left => Some(Closing::Last),
+            State::Opening | State::Offered | State::Closing { .. } => None,
+        }
+    }
+
+    /// CLOSE came.
+    pub(super) fn closed(&mut self) -> Result<Closed, Error> {
+        self.receiving()?;
+        if self.is_open() {
+            self.state = State::Left;
+            return Ok(Closed::First);
+        }
+        Ok(Closed::Last)
     }
 
     /// The application consumed `bytes`: the adjustment to send, for which there is no use once the
@@ -256,7 +287,7 @@ impl Channel {
     fn receiving(&mut self) -> Result<&mut Half, Error> {
         match &mut self.state {
             State::Open { receiving, .. } | State::Closing { receiving } => Ok(receiving),
-            State::Opening | State::Offered => Err(NOT_OPEN),
+            State::Opening | State::Offered | State::Left => Err(NOT_OPEN),
         }
     }
 }
@@ -367,7 +398,7 @@ mod tests {
             assert_eq!(channel.request(true, 9), Err(NOT_OPEN));
             assert_eq!(channel.replied(), Err(NOT_OPEN));
             assert_eq!(channel.sendable(), 0);
-            assert!(!channel.end() && !channel.close() && !channel.reply());
+            assert!(!channel.end() && channel.close().is_none() && !channel.reply());
         }
     }
 
@@ -387,7 +418,8 @@ mod tests {
     #[test]
     fn after_our_close_everything_is_checked_and_dropped() {
         let mut channel = open();
-        assert!(channel.close() && !channel.close());
+        assert_eq!(channel.close(), Some(Closing::Sent));
+        assert_eq!(channel.close(), None);
         assert_eq!(channel.data(50), Ok(Verdict::Drop));
         assert_eq!(channel.data(50), Ok(Verdict::Drop));
         assert!(channel.data(1).is_err());

@@ -38,15 +38,15 @@ use std::time::Instant;
 use crate::error::Error;
 use crate::msg::{self, OpenFailure};
 use crate::transport::{self, Transport};
-use channel::{Channel, Table, decrement, increment};
+use channel::{Channel, Closing, Table, decrement, increment};
 pub use limits::{LimitReached, Limits};
 use message::{DataHead, End, head, length};
 use window::{Budget, ReceiveWindow};
 
 /// Our number for a channel (RFC 4254 section 5).
 ///
-/// It is free for another channel after [`Event::Closed`], [`Event::OpenFailed`] or
-/// [`Connection::refuse`], and not before.
+/// It is free for another channel after [`Event::Closed`], [`Event::OpenFailed`],
+/// [`Connection::refuse`], or [`Connection::close`] in answer to [`Event::PeerClosed`], and not before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ChannelId(u32);
 
@@ -124,8 +124,15 @@ pub enum Event {
         /// The channel.
         channel: ChannelId,
     },
-    /// CLOSE was sent and received (section 5.3). The channel is gone; no reply that was awaited on
-    /// it will come.
+    /// The peer has closed the channel and we have not (section 5.3). Must be answered by
+    /// [`Connection::close`], soon or once the data are where they belong: up to then the number is
+    /// taken and the window counts. Nothing else can be sent, and no reply that was awaited will come.
+    PeerClosed {
+        /// The channel.
+        channel: ChannelId,
+    },
+    /// The peer has closed the channel after us (section 5.3). It is gone; no reply that was awaited
+    /// on it will come.
     Closed {
         /// The channel.
         channel: ChannelId,
@@ -328,13 +335,17 @@ impl Connection {
     }
 
     /// Closes the channel (section 5.3). Nothing of it is delivered from here on but
-    /// [`Event::Closed`]. A channel that is still being opened must be confirmed first.
+    /// [`Event::Closed`]; after [`Event::PeerClosed`] not even that, and the channel is gone. A
+    /// channel that is still being opened must be confirmed first.
     pub fn close(&mut self, channel: ChannelId) {
         if let Some(entry) = self.channels.get_mut(channel)
-            && entry.close()
+            && let Some(closing) = entry.close()
         {
             let peer = entry.peer();
             self.send_plain(msg::CHANNEL_CLOSE, peer);
+            if closing == Closing::Last {
+                self.remove(channel);
+            }
         }
     }
 }

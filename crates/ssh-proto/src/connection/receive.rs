@@ -1,9 +1,9 @@
 //! What a message of the peer does to the connection: one function for each message of RFC 4254.
 //!
-//! Owns the answers that need no application: CLOSE for CLOSE, the refusal of a channel that does
-//! not fit, UNIMPLEMENTED. Everything else becomes an [`Event`] or the error that ends it all.
+//! Owns the answers that need no application: the refusal of a channel that does not fit,
+//! UNIMPLEMENTED. Everything else becomes an [`Event`] or the error that ends it all.
 
-use super::channel::{Channel, Verdict, decrement, increment};
+use super::channel::{Channel, Closed, Verdict, decrement, increment};
 use super::limits::{EMPTY_RUN, FAILURE_TEXT};
 use super::message::{End, Message};
 use super::{ChannelId, Connection, Event, Stream};
@@ -192,18 +192,16 @@ impl Connection {
         Ok(())
     }
 
-    /// Section 5.3: a CLOSE is answered by ours unless that was sent before; then the channel is
-    /// gone and its number is free.
+    /// Section 5.3: the second CLOSE of the two ends the channel.
     fn receive_close(&mut self, channel: ChannelId) -> Result<Option<Event>, Error> {
-        let entry = self.channels.named(channel.0)?;
-        let peer = entry.peer();
-        if entry.close() {
-            self.send_plain(msg::CHANNEL_CLOSE, peer);
-        } else if !entry.is_closing() {
-            return Err(Error::Misbehaved("CHANNEL_CLOSE for a channel not open"));
-        }
-        self.remove(channel);
-        Ok(Some(Event::Closed { channel }))
+        let closed = self.channels.named(channel.0)?.closed()?;
+        Ok(Some(match closed {
+            Closed::First => Event::PeerClosed { channel },
+            Closed::Last => {
+                self.remove(channel);
+                Event::Closed { channel }
+            }
+        }))
     }
 }
 

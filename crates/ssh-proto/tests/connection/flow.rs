@@ -257,6 +257,7 @@ fn the_window_of_a_channel_that_is_gone_is_free_again() {
         let confirmation = numbers(msg::CHANNEL_OPEN_CONFIRMATION, &[7, 0, window, 1]);
         assert_eq!(rig.heard(), [confirmation]);
         rig.event(&numbers(msg::CHANNEL_CLOSE, &[0]));
+        rig.connection.close(channel);
         rig.heard();
     }
 }

@@ -374,9 +374,14 @@ impl Model {
                 assert!(from.eof_sent && !from.eof_heard);
                 from.eof_heard = true;
             }
-            Event::Closed { channel } => {
+            Event::PeerClosed { channel } => {
                 let link = self.link(side, channel);
-                assert!(link.from[side].closed || link.from[other].closed);
+                assert!(link.from[other].closed && !link.from[side].closed);
+                self.ends[side].close(channel);
+                self.forget(side, channel);
+            }
+            Event::Closed { channel } => {
+                assert!(self.link(side, channel).from[side].closed);
                 self.forget(side, channel);
             }
             Event::Request {

@@ -83,7 +83,9 @@ fn the_peer_opens_and_uses_and_closes_a_channel() {
     );
 
     let close = numbers(msg::CHANNEL_CLOSE, &[0]);
-    assert_eq!(rig.event(&close), Event::Closed { channel });
+    assert_eq!(rig.event(&close), Event::PeerClosed { channel });
+    assert_eq!(rig.connection.channels(), 1);
+    rig.connection.close(channel);
     assert_eq!(rig.heard(), [numbers(msg::CHANNEL_CLOSE, &[7])]);
     assert_eq!(rig.connection.channels(), 0);
 }
@@ -158,11 +160,16 @@ fn messages_for_a_channel_not_confirmed_cut() {
 #[test]
 fn messages_for_a_channel_that_is_gone_cut() {
     for message in for_channel(0).into_iter().chain(answers(0)) {
-        let mut rig = rig();
-        rig.accepted(100, 100);
-        rig.event(&numbers(msg::CHANNEL_CLOSE, &[0]));
-        rig.heard();
-        rig.cut(&message);
+        for answered in [true, false] {
+            let mut rig = rig();
+            let channel = rig.accepted(100, 100);
+            rig.event(&numbers(msg::CHANNEL_CLOSE, &[0]));
+            if answered {
+                rig.connection.close(channel);
+            }
+            rig.heard();
+            rig.cut(&message);
+        }
     }
 }
 
@@ -247,6 +254,26 @@ fn after_our_close_the_rest_is_swallowed_until_theirs() {
 }
 
 #[test]
+fn after_the_peers_close_nothing_passes_but_ours() {
+    let mut rig = rig();
+    let channel = rig.accepted(100, 100);
+    let close = numbers(msg::CHANNEL_CLOSE, &[0]);
+    rig.event(&data(0, b"late"));
+    assert_eq!(rig.event(&close), Event::PeerClosed { channel });
+    rig.connection.reply(channel, true);
+    rig.connection.send_eof(channel);
+    rig.connection.consumed(channel, 4);
+    rig.connection.request(channel, "x", true, b"").unwrap();
+    assert_eq!(rig.connection.send_data(channel, Stream::Data, b"x"), 0);
+    assert!(!rig.connection.is_open(channel));
+    assert_eq!(rig.heard(), Vec::<Vec<u8>>::new());
+    assert_ne!(rig.opening(), channel);
+    rig.connection.close(channel);
+    assert_eq!(rig.heard(), [numbers(msg::CHANNEL_CLOSE, &[7])]);
+    assert_eq!(rig.opening(), channel);
+}
+
+#[test]
 fn a_number_is_used_again_only_after_both_closes() {
     let mut rig = rig();
     let first = rig.accepted(100, 100);
@@ -297,6 +324,7 @@ fn refused_and_closed_channels_leave_nothing_behind() {
         let again = rig.accepted(100, 100);
         assert_eq!(again, channel);
         rig.event(&numbers(msg::CHANNEL_CLOSE, &[0]));
+        rig.connection.close(channel);
         rig.heard();
     }
     assert_eq!(rig.connection.channels(), 0);
@@ -432,6 +460,7 @@ fn calls_for_a_channel_that_is_gone_do_nothing() {
     let mut rig = rig();
     let channel = rig.accepted(100, 100);
     rig.event(&numbers(msg::CHANNEL_CLOSE, &[0]));
+    rig.connection.close(channel);
     rig.heard();
     rig.connection.accept(channel, 1, 1, b"");
     rig.connection

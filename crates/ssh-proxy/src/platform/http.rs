@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use connector::Resolver;
 use http_body_util::Full;
 use hyper::Uri;
 use hyper::body::Bytes;
@@ -21,8 +22,6 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-
-use super::resolve::Resolver;
 
 /// Bound of resolving a name and connecting to one of its addresses (the reference's dialer).
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);

@@ -7,6 +7,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use connector::os_text;
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
@@ -14,7 +15,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{CipherSuite, ClientConfig, RootCertStore};
 use ssh_proto::Secret;
 
-use crate::platform::os_text;
 use crate::platform::validity;
 
 /// TLS sessions that a client remembers unless told otherwise (Go: `NewLRUClientSessionCache(0)`).

@@ -4,5 +4,7 @@
 //! is called where it is needed.
 
 pub(crate) mod child;
+pub(crate) mod close;
 pub(crate) mod epoll;
+pub(crate) mod init;
 pub(crate) mod startup;

@@ -11,6 +11,7 @@ mod tests;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use connector::Resolver;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderMap};
@@ -31,7 +32,6 @@ use models::{
 };
 
 use super::http::{Client, client};
-use super::resolve::Resolver;
 use super::with_causes;
 
 /// Attempts of one call (the reference's client).

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 
+use connector::Files;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -16,7 +17,6 @@ use tokio_rustls::TlsAcceptor;
 
 use super::models::{ActualLrpKey, Error, Routes};
 use super::*;
-use crate::platform::resolve::Files;
 use crate::platform::tls::{Identity, Policy, client_config};
 
 /// What the server does with a request.

@@ -21,7 +21,14 @@ const MAX_NANOS: u128 = i64::MAX as u128;
 const MAX_FRACTION_DIGITS: usize = 18;
 
 /// Reads a duration as Go's `time.ParseDuration` does, except that it may not be negative.
-pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+/// ```
+/// use std::time::Duration;
+/// assert_eq!(goflag::duration::parse("1m30s"), Ok(Duration::from_secs(90)));
+/// ```
+///
+/// # Errors
+/// Says what is wrong with it.
+pub fn parse(text: &str) -> Result<Duration, String> {
     let unsigned = text.strip_prefix('+').unwrap_or(text);
     if unsigned.starts_with('-') {
         return Err(format!("negative duration {text:?}"));

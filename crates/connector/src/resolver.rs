@@ -1,16 +1,16 @@
 //! Names to addresses, and connections to names.
 //!
 //! Names are looked up in the hosts file and then by DNS as resolv.conf says, in pure Rust: a
-//! static binary cannot use the C library's name services. Both files are read again when they
-//! change. `localhost` needs neither of them, and IP literals bypass all this.
+//! static binary cannot use the C library's name services. Both files are first read when there is a
+//! name to look up, and again when they change; neither has to exist. `localhost` needs none of them,
+//! and IP literals bypass all this.
 
-use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use hickory_resolver::config::{
     LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
@@ -18,7 +18,10 @@ use hickory_resolver::config::{
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::{TokioResolver, system_conf};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
+
+use crate::hosts::{self, Hosts};
+use crate::os_text;
 
 /// The least time that one of several addresses gets to answer, as in Go's dialer: less would only
 /// make sure that none of them can.
@@ -27,16 +30,20 @@ const MIN_ADDRESS_SHARE: Duration = Duration::from_secs(2);
 /// How long the files are taken to be unchanged after a look at them.
 const RECHECK: Duration = Duration::from_secs(5);
 
+/// Longer names cannot be asked of DNS (RFC 1035 section 2.3.4, without the final dot and the length
+/// octets), and whoever gives one is not told by a look-up.
+const LONGEST_NAME: usize = 253;
+
 /// What is asked where resolv.conf names nobody, as libc and Go do.
 const DEFAULT_NAME_SERVER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// The files that say how to resolve names.
 #[derive(Debug, Clone)]
-pub(crate) struct Files {
+pub struct Files {
     /// Names known here.
-    pub(crate) hosts: PathBuf,
+    pub hosts: PathBuf,
     /// Name servers and search list.
-    pub(crate) resolv_conf: PathBuf,
+    pub resolv_conf: PathBuf,
 }
 
 impl Default for Files {
@@ -56,62 +63,63 @@ impl Files {
     }
 }
 
-/// Resolves names; cheap to share behind an `Arc`.
-pub(crate) struct Resolver {
+/// Resolves names; cheap to make, and to share behind an `Arc`.
+pub struct Resolver {
     files: Files,
-    state: Mutex<State>,
+    /// Nothing before the first name.
+    state: Mutex<Option<State>>,
 }
 
 /// What was read of the files and when.
 struct State {
-    names: Names,
+    names: Arc<Names>,
     changed: [Option<SystemTime>; 2],
     checked: Instant,
 }
 
 /// What the files say.
-#[derive(Clone)]
 struct Names {
-    /// The hosts file by lower-case names; they are not asked of DNS at all.
-    hosts: Arc<HashMap<String, Vec<IpAddr>>>,
-    /// `None` if there is no way to ask.
-    dns: Option<TokioResolver>,
+    /// The hosts file; names in it are not asked of DNS at all.
+    hosts: Hosts,
+    resolv_conf: PathBuf,
+    /// Made for the first name that is not in the hosts file; `None` if there is no way to ask.
+    dns: OnceLock<Option<TokioResolver>>,
 }
 
 impl Resolver {
-    /// Reads `files`.
-    pub(crate) fn new(files: Files) -> Self {
-        let state = State {
-            changed: files.changed(),
-            names: Names::read(&files),
-            checked: Instant::now(),
-        };
+    /// Will read `files` when there is something to look up.
+    pub fn new(files: Files) -> Self {
         Self {
             files,
-            state: Mutex::new(state),
+            state: Mutex::new(None),
         }
     }
 
     /// Connects to a name or IP literal, trying each of its addresses in turn until one answers.
     ///
     /// `budget` bounds resolving and all attempts together; each address gets its share of what is
-    /// left. The error is that of the first address.
-    pub(crate) async fn connect(
-        &self,
-        host: &str,
-        port: u16,
-        budget: Duration,
-    ) -> io::Result<TcpStream> {
+    /// left.
+    ///
+    /// # Errors
+    /// That of the first address, in Go's words: `dial tcp 127.0.0.1:1: connect: connection refused`,
+    /// `dial tcp: lookup x: no such host`.
+    pub async fn connect(&self, host: &str, port: u16, budget: Duration) -> io::Result<TcpStream> {
         let deadline = Instant::now() + budget;
         let addresses = timeout(budget, self.addresses(host, port))
             .await
             .unwrap_or_else(|_| Err(timed_out()))
-            .map_err(|error| io::Error::new(error.kind(), format!("lookup {host}: {error}")))?;
+            .map_err(|error| {
+                io::Error::new(error.kind(), format!("dial tcp: lookup {host}: {error}"))
+            })?;
         connect_any(&addresses, deadline).await
     }
 
-    /// The addresses of a name or IP literal, in the order to try them; never empty.
-    pub(crate) async fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    /// The addresses of a name or IP literal, in the order to try them; never empty. An IPv6 literal
+    /// may stand in brackets.
+    ///
+    /// # Errors
+    /// `NotFound` for a name that does not exist; others where that could not be found out.
+    pub async fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         let literal = host
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'));
@@ -120,7 +128,7 @@ impl Resolver {
             Err(_) => self.current().lookup(host).await?,
         };
         if found.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "no such host"));
+            return Err(no_such_host());
         }
         Ok(found
             .into_iter()
@@ -129,31 +137,44 @@ impl Resolver {
     }
 
     /// The names as the files have them now.
-    fn current(&self) -> Names {
+    fn current(&self) -> Arc<Names> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.checked.elapsed() >= RECHECK {
-            state.checked = Instant::now();
-            let changed = self.files.changed();
-            if changed != state.changed {
-                state.changed = changed;
-                state.names = Names::read(&self.files);
+        let now = Instant::now();
+        let state = state.get_or_insert_with(|| State::read(&self.files, now));
+        if now.duration_since(state.checked) >= RECHECK {
+            state.checked = now;
+            if self.files.changed() != state.changed {
+                *state = State::read(&self.files, now);
             }
         }
-        state.names.clone()
+        Arc::clone(&state.names)
+    }
+}
+
+impl State {
+    fn read(files: &Files, now: Instant) -> Self {
+        // Before the files themselves: a change in between is then seen the next time.
+        let changed = files.changed();
+        let hosts = fs::read(&files.hosts).unwrap_or_default();
+        let names = Names {
+            hosts: hosts::parse(&String::from_utf8_lossy(&hosts)),
+            resolv_conf: files.resolv_conf.clone(),
+            dns: OnceLock::new(),
+        };
+        Self {
+            names: Arc::new(names),
+            changed,
+            checked: now,
+        }
     }
 }
 
 impl Names {
-    fn read(files: &Files) -> Self {
-        let hosts = fs::read(&files.hosts).unwrap_or_default();
-        Self {
-            hosts: Arc::new(parse_hosts(&String::from_utf8_lossy(&hosts))),
-            dns: dns(files),
-        }
-    }
-
     async fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>> {
-        let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+        if host.len() > LONGEST_NAME {
+            return Err(no_such_host());
+        }
+        let name = hosts::normal(host);
         if let Some(addresses) = self.hosts.get(&name) {
             return Ok(addresses.clone());
         }
@@ -161,30 +182,16 @@ impl Names {
         if name == "localhost" || name.ends_with(".localhost") {
             return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
         }
-        let dns = self
-            .dns
+        let dns = self.dns.get_or_init(|| dns(&self.resolv_conf));
+        let dns = dns
             .as_ref()
             .ok_or_else(|| io::Error::other("no name servers"))?;
-        let found = dns.lookup_ip(host).await.map_err(io::Error::other)?;
-        Ok(found.iter().collect())
-    }
-}
-
-/// Lines of an address and names, as in hosts(5); lines that are none are passed over.
-fn parse_hosts(text: &str) -> HashMap<String, Vec<IpAddr>> {
-    let mut hosts: HashMap<String, Vec<IpAddr>> = HashMap::new();
-    for line in text.lines() {
-        let line = line.split('#').next().unwrap_or_default();
-        let mut words = line.split_whitespace();
-        let Some(Ok(address)) = words.next().map(str::parse) else {
-            continue;
-        };
-        for name in words {
-            let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-            hosts.entry(name).or_default().push(address);
+        match dns.lookup_ip(host).await {
+            Ok(found) => Ok(found.iter().collect()),
+            Err(error) if error.is_no_records_found() => Err(no_such_host()),
+            Err(error) => Err(io::Error::other(error)),
         }
     }
-    hosts
 }
 
 /// Connects to the first of `addresses` that answers before `deadline`.
@@ -195,18 +202,19 @@ async fn connect_any(addresses: &[SocketAddr], deadline: Instant) -> io::Result<
         if left.is_zero() {
             break;
         }
-        let error = match timeout(
-            share(left, addresses.len() - tried),
-            TcpStream::connect(address),
-        )
-        .await
-        {
+        let share = share(left, addresses.len() - tried);
+        let error = match timeout(share, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => return Ok(stream),
-            Ok(Err(error)) => error,
-            Err(_) => timed_out(),
+            Ok(Err(error)) => io::Error::new(
+                error.kind(),
+                format!("dial tcp {address}: connect: {}", os_text(&error)),
+            ),
+            Err(_) => io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("dial tcp {address}: {}", timed_out()),
+            ),
         };
-        let text = format!("dial tcp {address}: connect: {}", super::os_text(&error));
-        first_error.get_or_insert(io::Error::new(error.kind(), text));
+        first_error.get_or_insert(error);
     }
     Err(first_error.unwrap_or_else(timed_out))
 }
@@ -217,13 +225,17 @@ fn share(left: Duration, addresses: usize) -> Duration {
     (left / addresses).max(MIN_ADDRESS_SHARE).min(left)
 }
 
+fn no_such_host() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "no such host")
+}
+
 fn timed_out() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "i/o timeout")
 }
 
 /// The resolver that resolv.conf asks for.
-fn dns(files: &Files) -> Option<TokioResolver> {
-    let configured = fs::read(&files.resolv_conf)
+fn dns(resolv_conf: &Path) -> Option<TokioResolver> {
+    let configured = fs::read(resolv_conf)
         .ok()
         .and_then(|text| system_conf::parse_resolv_conf(text).ok());
     let (config, mut options) = configured.unwrap_or_else(|| {
@@ -298,22 +310,9 @@ mod tests {
             .open(dir.path().join("hosts"))
             .unwrap();
         file.set_modified(later).unwrap();
-        resolver.state.lock().unwrap().checked -= RECHECK;
+        resolver.state.lock().unwrap().as_mut().unwrap().checked -= RECHECK;
         let found = resolver.addresses("bbs.test", 1).await.unwrap();
         assert_eq!(found, ["10.0.0.3:1".parse().unwrap()]);
-    }
-
-    #[test]
-    fn the_hosts_file_is_read_leniently() {
-        let hosts =
-            parse_hosts("# x\n::1 Localhost # y\nnonsense a\n10.0.0.1\tb. c\r\n10.0.0.2 b\n");
-        assert_eq!(hosts["localhost"], [IpAddr::from(Ipv6Addr::LOCALHOST)]);
-        assert_eq!(
-            hosts["b"],
-            [IpAddr::from([10, 0, 0, 1]), [10, 0, 0, 2].into()]
-        );
-        assert_eq!(hosts["c"].len(), 1);
-        assert_eq!(hosts.len(), 3);
     }
 
     #[tokio::test]
