@@ -6,6 +6,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Once;
+use std::time::Duration;
 
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, set_child_subreaper, waitid,
@@ -41,6 +42,9 @@ const PACKAGES: &[(&str, &str)] = &[
     ("rsync", "rsync"),
     ("sshfs", "sshfs"),
 ];
+
+/// How long a program may take: less than a test, so that it is the program that is named.
+const PATIENCE: Duration = Duration::from_secs(DEADLINE.as_secs() / 2);
 
 /// A running program. It is killed when this is dropped.
 pub struct Process {
@@ -108,18 +112,17 @@ impl Process {
     /// It does not end in time.
     pub async fn finish(mut self) -> Output {
         drop(self.stdin.take());
-        self.wait(async {}).await
+        self.wait(async {}, PATIENCE).await
     }
 
     /// Kills it and all that it has started, as dropping it does.
     pub fn kill(self) {}
 
-    async fn wait(mut self, meanwhile: impl Future<Output = ()>) -> Output {
+    async fn wait(mut self, meanwhile: impl Future<Output = ()>, patience: Duration) -> Output {
         let (stdout, stderr) = (self.stdout.clone(), self.stderr.clone());
         let ended =
             async { tokio::join!(meanwhile, self.child.wait(), stdout.end(), stderr.end()) };
-        let Ok(((), status, stdout, stderr)) = tokio::time::timeout(DEADLINE / 2, ended).await
-        else {
+        let Ok(((), status, stdout, stderr)) = tokio::time::timeout(patience, ended).await else {
             panic!("{} does not end. {}", self.name, self.stderr.text());
         };
         Output {
@@ -135,13 +138,21 @@ impl Process {
 /// # Panics
 /// It cannot be started, or does not end in time.
 pub async fn run(command: Command, input: &[u8]) -> Output {
+    run_for(command, input, PATIENCE).await
+}
+
+/// The same for a command that may take longer, such as a copy of some GiB.
+///
+/// # Panics
+/// It cannot be started, or does not end in time.
+pub async fn run_for(command: Command, input: &[u8], patience: Duration) -> Output {
     let mut process = Process::start(command);
     let mut stdin = process.stdin.take().expect("a pipe");
     let feed = async move {
         // A program may end without having read everything; what it says then counts.
         let _ = stdin.write_all(input).await;
     };
-    process.wait(feed).await
+    process.wait(feed, patience).await
 }
 
 fn missing(program: &str) -> ! {

@@ -15,7 +15,9 @@ use std::time::{Duration, SystemTime};
 use hickory_resolver::config::{
     LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
+use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::Name;
 use hickory_resolver::{TokioResolver, system_conf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -171,10 +173,10 @@ impl State {
 
 impl Names {
     async fn lookup(&self, host: &str) -> io::Result<Vec<IpAddr>> {
-        if host.len() > LONGEST_NAME {
+        let name = hosts::normal(host);
+        if name.is_empty() || name.len() > LONGEST_NAME {
             return Err(no_such_host());
         }
-        let name = hosts::normal(host);
         if let Some(addresses) = self.hosts.get(&name) {
             return Ok(addresses.clone());
         }
@@ -186,9 +188,12 @@ impl Names {
         let dns = dns
             .as_ref()
             .ok_or_else(|| io::Error::other("no name servers"))?;
-        match dns.lookup_ip(host).await {
+        // What DNS cannot have as a name is none of a host.
+        let name = Name::from_utf8(host).map_err(|_| no_such_host())?;
+        match dns.lookup_ip(name).await {
             Ok(found) => Ok(found.iter().collect()),
             Err(error) if error.is_no_records_found() => Err(no_such_host()),
+            Err(NetError::Timeout) => Err(timed_out()),
             Err(error) => Err(io::Error::other(error)),
         }
     }
@@ -261,6 +266,9 @@ mod tests {
 
     use tokio::net::TcpListener;
 
+    /// Nothing takes so long.
+    const HOUR: Duration = Duration::from_secs(3600);
+
     /// Files in a directory of the test.
     fn files(dir: &tempfile::TempDir, hosts: &str) -> Files {
         let files = Files {
@@ -290,6 +298,21 @@ mod tests {
             local.contains(&"127.0.0.1:80".parse().unwrap()),
             "{local:?}"
         );
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_a_name_is_not_asked_for() {
+        let resolver = Resolver::new(Files {
+            hosts: "/does/not/exist".into(),
+            resolv_conf: "/does/not/exist".into(),
+        });
+        // The last one is certain not to exist (RFC 6761 section 6.4).
+        for host in ["", "a b", "a..b", &"x.".repeat(128), "x.invalid"] {
+            let error = resolver.connect(host, 80, HOUR).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
+            let text = format!("dial tcp: lookup {host}: no such host");
+            assert_eq!(error.to_string(), text);
+        }
     }
 
     #[tokio::test]

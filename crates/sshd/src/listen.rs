@@ -16,8 +16,9 @@ use tokio::time::timeout;
 /// Connections that the kernel completes before they are accepted; it caps this at `somaxconn`.
 const BACKLOG: u32 = 4096;
 
-/// How long a name may take; as long as name servers are asked twice by default (resolv.conf(5)).
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a name to listen on may take; as long as a name server is asked twice by default
+/// (resolv.conf(5)).
+pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why there is no listener, in Go's words.
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,7 @@
 //! The SFTP server on streams: batches, order, bounds and ends.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // Helpers of tests are tests.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

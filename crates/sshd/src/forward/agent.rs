@@ -1,5 +1,5 @@
-//! The socket in the container that stands for the user's agent (draft-ietf-sshm-ssh-agent section
-//! 6): what connects to it is to be joined to a channel to the user.
+//! The socket in the container that stands for the user's agent (OpenSSH PROTOCOL.agent): what
+//! connects to it is to be joined to a channel to the user.
 //!
 //! Whoever can connect can sign as the user, so the socket is in a directory that nobody else may
 //! enter, and the kernel is asked who is connecting.
@@ -20,7 +20,7 @@ use tracing::{debug, error};
 use super::streamlocal::ListeningSocket;
 use super::{Incoming, Stream};
 
-/// The channel type (draft-ietf-sshm-ssh-agent section 6.2, under its older name).
+/// The channel type (OpenSSH PROTOCOL.agent).
 const KIND: &str = "auth-agent@openssh.com";
 
 /// Where the socket goes if the environment does not say, or says what will not do.
@@ -94,11 +94,17 @@ impl Agent {
     }
 }
 
-/// Whether the process at the other end runs as this user or as root.
+/// Whether the process at the other end may use the agent.
 fn is_welcome(stream: &UnixStream) -> bool {
     let own = geteuid().as_raw();
-    let peer = stream.peer_cred().map(|peer| peer.uid());
-    peer.is_ok_and(|uid| uid == own || uid == ROOT)
+    stream
+        .peer_cred()
+        .is_ok_and(|peer| may_use(peer.uid(), own))
+}
+
+/// This user may, and root, who could anyway.
+fn may_use(peer: u32, own: u32) -> bool {
+    peer == own || peer == ROOT
 }
 
 /// A directory that only this user may enter, removed when dropped.
@@ -132,4 +138,21 @@ fn random_name() -> String {
     let mut bytes = [0; NAME_BYTES];
     SystemRandom.fill(&mut bytes);
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_user_and_root_may_use_the_agent() {
+        for (peer, own, allowed) in [
+            (1000, 1000, true),
+            (0, 1000, true),
+            (1001, 1000, false),
+            (1000, 0, false),
+        ] {
+            assert_eq!(may_use(peer, own), allowed);
+        }
+    }
 }

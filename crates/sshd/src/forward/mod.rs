@@ -1,6 +1,6 @@
 //! Forwarding for one connection: what a user reaches out to from the container, what reaches the
 //! user through listeners in it, and the user's agent (RFC 4254 section 7, OpenSSH PROTOCOL section
-//! 2.4, draft-ietf-sshm-ssh-agent section 6).
+//! 2.4, OpenSSH PROTOCOL.agent).
 //!
 //! [`Forwards`] is owned by the task of the connection and ends with it: dials are given up,
 //! listeners closed, their files removed. It opens and accepts no channel itself; it says what to do,

@@ -8,7 +8,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use connector::{Resolver, os_text};
 use ssh_proto::connection::forward::{BoundPort, StreamlocalForward, TcpipForward};
@@ -19,13 +18,11 @@ use tracing::{Span, debug, error, info, info_span};
 use super::listeners::Listeners;
 use super::streamlocal::{self, LONGEST_PATH};
 use super::tcp::{self, Place};
+use crate::listen::LOOKUP_TIMEOUT;
 
 /// Requests that wait for one whose address is looked up. Those beyond fail in their turn; how many
 /// replies a peer may have outstanding is the connection's to bound.
 const MOST_WAITING: usize = 64;
-
-/// How long a name may take; as long as name servers are asked twice by default (resolv.conf(5)).
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes of an address to listen on: longer ones are no names (RFC 1035 section 2.3.4).
 const LONGEST_ADDRESS: usize = 255;

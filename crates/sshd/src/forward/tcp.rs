@@ -190,3 +190,82 @@ pub(super) fn tune(stream: &TcpStream) {
     let _ = sockopt::set_tcp_keepidle(stream, PROBE_INTERVAL);
     let _ = sockopt::set_tcp_keepintvl(stream, PROBE_INTERVAL);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+
+    fn has_ipv6() -> bool {
+        std::net::TcpListener::bind("[::1]:0").is_ok()
+    }
+
+    /// What is bound for `address`, with one port for all, and whether the first serves both families.
+    fn bound(address: &str) -> Option<(Vec<IpAddr>, bool)> {
+        let listener = TcpipListener::bind(address, &known_place(address)?, 0).ok()?;
+        let locals = listener.sockets.iter().map(|it| it.local_addr().unwrap());
+        let ips = locals.map(|local| {
+            assert_eq!(local.port(), listener.port());
+            local.ip()
+        });
+        let v6only = sockopt::ipv6_v6only(&listener.sockets[0]);
+        Some((ips.collect(), v6only == Ok(false)))
+    }
+
+    #[tokio::test]
+    async fn addresses_mean_what_the_rfc_says() {
+        let any_v4 = IpAddr::from(Ipv4Addr::UNSPECIFIED);
+        let any_v6 = IpAddr::from(Ipv6Addr::UNSPECIFIED);
+        assert_eq!(bound("0.0.0.0"), Some((vec![any_v4], false)));
+        assert_eq!(bound("127.0.0.1"), Some((vec![V4], false)));
+        let with_ipv6 = [
+            ("", Some((vec![any_v6], true))),
+            ("localhost", Some((vec![V4, V6], false))),
+            ("::", Some((vec![any_v6], false))),
+            ("::1", Some((vec![V6], false))),
+            ("[::1]", Some((vec![V6], false))),
+        ];
+        let without = [
+            ("", Some((vec![any_v4], false))),
+            ("localhost", Some((vec![V4], false))),
+            ("::", None),
+            ("::1", None),
+            ("[::1]", None),
+        ];
+        for (address, expected) in if has_ipv6() { with_ipv6 } else { without } {
+            assert_eq!(bound(address), expected, "{address}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_that_the_machine_lacks_is_left_out() {
+        // RFC 3849: nobody has this one.
+        let lacking = "2001:db8::1".parse().unwrap();
+        let sockets = listen_on_each(&[lacking, V4, V4], 0).unwrap();
+        assert_eq!(sockets.len(), 1);
+        assert_eq!(sockets[0].local_addr().unwrap().ip(), V4);
+        let error = listen_on_each(&[lacking], 0).unwrap_err();
+        assert!(lacks_address(&error), "{error}");
+    }
+
+    #[tokio::test]
+    async fn of_several_addresses_the_first_has_to_be_free() {
+        let addresses = ["127.0.0.12", "127.0.0.13"].map(|it| it.parse().unwrap());
+        let taken = listen_on(SocketAddr::new(addresses[1], 0), 1).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let sockets = listen_on_each(&addresses, port).unwrap();
+        assert_eq!(sockets.len(), 1);
+        drop(sockets);
+        let turned = [addresses[1], addresses[0]];
+        listen_on_each(&turned, port).unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn one_name_takes_a_few_descriptors_at_most() {
+        let many: Vec<IpAddr> = (1..100).map(|n| [127, 0, 1, n].into()).collect();
+        let sockets = listen_on_each(&many, 0).unwrap();
+        assert_eq!(sockets.len(), MOST_ADDRESSES);
+    }
+}

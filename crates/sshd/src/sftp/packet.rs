@@ -158,12 +158,17 @@ impl Replies {
         self.filled == 0
     }
 
+    /// Bytes of memory that this takes.
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Forgets all replies and keeps the memory.
     pub fn clear(&mut self) {
         self.filled = 0;
     }
 
-    /// Begins a reply; it ends with [`Self::end`].
+    /// Begins a reply; it counts once it is ended with [`Reply::end`].
     pub(super) fn begin(&mut self, id: u32) -> Reply<'_> {
         let start = self.filled;
         Reply {
@@ -173,11 +178,14 @@ impl Replies {
         }
     }
 
-    /// The next `count` bytes, which count once [`Self::advance`] says so.
+    /// The next `count` bytes, which are sent once `filled` says so.
     fn room(&mut self, count: usize) -> &mut [u8] {
         let end = self.filled + count;
         if self.bytes.len() < end {
-            self.bytes.resize(end, 0);
+            // Not twice what is needed, as a vector would: two long replies make a power of two.
+            let size = end.next_power_of_two();
+            self.bytes.reserve_exact(size - self.bytes.len());
+            self.bytes.resize(size, 0);
         }
         self.bytes.get_mut(self.filled..end).unwrap_or_default()
     }
@@ -292,7 +300,7 @@ pub(super) fn first_packet(bytes: &[u8]) -> Option<&[u8]> {
     rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)
 }
 
-/// What follows the packet at the front of `bytes`, and the length that it claims.
+/// The length that the packet at the front of `bytes` claims, if that much is there.
 pub(super) fn claimed_length(bytes: &[u8]) -> Option<u32> {
     bytes
         .first_chunk::<LENGTH_BYTES>()

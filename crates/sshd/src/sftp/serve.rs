@@ -230,7 +230,15 @@ impl Desk {
 
     /// Quiet, with memory to give back.
     fn is_idle(&self) -> bool {
-        self.is_quiet() && self.incoming.is_large()
+        self.is_quiet() && self.memory() > LITTLE_INPUT
+    }
+
+    /// Bytes of the buffers that are not with the worker.
+    fn memory(&self) -> usize {
+        let requests = self.resting.as_ref().map(|r| r.requests.bytes.capacity());
+        let replies = [&self.spare, &self.ready].map(|r| r.as_ref().map(Replies::capacity));
+        let others = replies.into_iter().chain([requests]).flatten();
+        self.incoming.bytes.capacity() + self.outgoing.replies.capacity() + others.sum::<usize>()
     }
 
     fn give_memory_back(&mut self) {
@@ -321,10 +329,6 @@ impl Incoming {
 
     fn has_packets(&self) -> bool {
         self.whole > 0
-    }
-
-    fn is_large(&self) -> bool {
-        self.bytes.capacity() > LITTLE_INPUT
     }
 
     /// What the session's end will be, if no more will arrive.
@@ -431,5 +435,52 @@ impl Outgoing {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ssh_proto::wire::Put as _;
+    use tokio::io::duplex;
+    use tokio::time::timeout;
+
+    /// OPEN of a file of zeros, then READs of as much as one may get.
+    fn reads(count: usize) -> Vec<u8> {
+        let mut packets = b"\0\0\0\x05\x01\0\0\0\x03".to_vec();
+        packets.extend_from_slice(b"\0\0\0\x1a\x03\0\0\0\x01\0\0\0\x09/dev/zero\0\0\0\x01\0\0\0\0");
+        for _ in 0..count {
+            packets.put_u32(29);
+            packets.put_u8(5);
+            packets.put_u32(2);
+            packets.put_string(&[0; 8]);
+            packets.put_u64(0);
+            packets.put_u32(u32::MAX);
+        }
+        packets
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_is_bounded_and_given_back() {
+        let mut desk = Desk::new(Server::new(Context::default()));
+        let (mut client, server) = duplex(64 * 1024);
+        let (mut input, mut output) = tokio::io::split(server);
+        client.write_all(&reads(100)).await.unwrap();
+        // Nobody reads: time passes once two batches are done.
+        let stopped = timeout(IDLE / 2, run(&mut desk, &mut input, &mut output));
+        stopped.await.unwrap_err();
+        assert!(desk.memory() > 2 * MOST_REPLIES);
+        assert!(desk.memory() <= 2 * (MOST_REPLIES + LONGEST_PACKET + 4) + 2 * MOST_INPUT);
+        let mut replies = vec![0; 100 * super::super::LONGEST_READ];
+        let client_reads = async {
+            client.read_exact(&mut replies).await.unwrap();
+            let mut rest = Vec::new();
+            client.read_to_end(&mut rest).await.unwrap();
+        };
+        let served = async {
+            tokio::join!(client_reads, run(&mut desk, &mut input, &mut output));
+        };
+        timeout(2 * IDLE, served).await.unwrap_err();
+        assert!(desk.memory() <= LITTLE_INPUT, "{}", desk.memory());
     }
 }

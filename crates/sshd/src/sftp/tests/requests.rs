@@ -513,7 +513,7 @@ fn errors_of_permission() {
     let mut client = Client::new();
     let file = client.path("file");
     fs::write(&file, "").unwrap();
-    fs::set_permissions(&file, Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o0)).unwrap();
     let path = client.at("file");
     let fields = [text(&path), Number(READ), Raw(&NO_ATTRIBUTES)];
     let answer = client.ask(request::OPEN, &fields);
