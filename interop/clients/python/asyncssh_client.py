@@ -203,12 +203,20 @@ async def sftp_attributes(connection):
             same((await file.stat()).size, 10)
 
 
+def is_openssh(connection):
+    return "OpenSSH" in connection.get_extra_info("server_version")
+
+
 async def sftp_links(connection):
     file, link, broken, hard = map(LOGIN.path, ("target", "link", "broken", "hard"))
     write(file, b"content")
     async with connection.start_sftp_client() as sftp:
-        await sftp.symlink(file, link)
-        await sftp.symlink("nowhere", broken)
+        for target, name in ((file, link), ("nowhere", broken)):
+            # The specification and OpenSSH have these in different orders. asyncssh goes by the
+            # name of the server, which is not OpenSSH's here; the daemon goes by OpenSSH, as the
+            # one before it did.
+            names = (target, name) if is_openssh(connection) else (name, target)
+            await sftp.symlink(*names)
         same((os.readlink(link), os.readlink(broken)), (file, "nowhere"))
         same((await sftp.readlink(link), await sftp.readlink(broken)), (file, "nowhere"))
         same(stat.S_ISLNK((await sftp.lstat(link)).permissions), True)
