@@ -41,6 +41,8 @@ function connect(options = {}) {
       password: LOGIN.password || undefined,
       privateKey: LOGIN.key ? fs.readFileSync(LOGIN.key) : undefined,
       hostVerifier: (key) => wanted.equals(key),
+      // Sockets are OpenSSH's invention, and others have them too.
+      strictVendor: false,
       ...others,
     });
   });
@@ -64,15 +66,18 @@ function all(stream) {
 }
 
 // Standard output, standard error, status and signal of a command with this input.
-async function run(client, command, input = "", options = {}) {
-  const stream = await call(client, "exec", command, options);
-  const exit = once(stream, "exit");
-  const closed = once(stream, "close");
-  stream.end(input);
-  const [stdout, stderr] = await Promise.all([all(stream), all(stream.stderr)]);
-  const [status, signal] = await exit;
-  await closed;
-  return { stdout, stderr, status, signal };
+function run(client, command, input = "", options = {}) {
+  return new Promise((resolve, reject) => {
+    // Nothing may be awaited before all is listened to: a short command may have ended by then.
+    client.exec(command, options, (error, stream) => {
+      if (error) return reject(error);
+      let [status, signal] = [null, null];
+      stream.on("exit", (...end) => ([status, signal] = end));
+      const output = Promise.all([all(stream), all(stream.stderr), once(stream, "close")]);
+      output.then(([stdout, stderr]) => resolve({ stdout, stderr, status, signal }), reject);
+      stream.end(input);
+    });
+  });
 }
 
 // The same bytes each time, which do not repeat.
