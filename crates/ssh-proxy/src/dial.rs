@@ -108,7 +108,8 @@ impl Dialer {
                 server_cert_domain_san = san,
                 "tls-dial-failed"
             );
-            if !tls.fallback {
+            // Where nothing but TLS leads in, what is wrong with it is the reason.
+            if !tls.fallback || target.plain.is_none() {
                 return Err(refusal);
             }
         }
@@ -143,7 +144,7 @@ impl Dialer {
         let name = ServerName::try_from(to.server_name.clone())
             .map_err(|_| Refusal::Tls("the instance guid is no name for a certificate".into()))?;
         let stream = self.connect_tcp(&to.endpoint).await?;
-        let handshake = TlsConnector::from(Arc::clone(&tls.config)).connect(name, stream);
+        let handshake = TlsConnector::from(tls.files.config()).connect(name, stream);
         let stream = timeout(HANDSHAKE_TIMEOUT, handshake)
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))

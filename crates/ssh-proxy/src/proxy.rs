@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tracing::{Instrument as _, debug, error, info, info_span, warn};
 
+use crate::auth::cf::CfRealm;
 use crate::auth::diego::DiegoRealm;
 use crate::auth::{Gate, Login};
 use crate::dial::Dialer;
@@ -41,8 +42,8 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// A proxy as `settings` want it; nothing is connected yet.
     pub(crate) fn new(settings: Settings) -> Self {
-        if settings.cf.is_some() {
-            warn!("cf-authentication-not-available");
+        if settings.cf.as_ref().is_some_and(|cf| cf.skip_cert_verify) {
+            warn!("uaa-and-cloud-controller-not-verified");
         }
         let resolver = Arc::new(Resolver::new(Files::default()));
         let algorithms = algorithms(&settings.algorithms);
@@ -53,6 +54,7 @@ impl Proxy {
         );
         let gate = Gate {
             diego: settings.diego_credentials.map(DiegoRealm::new),
+            cf: settings.cf.map(|cf| CfRealm::new(&cf, &resolver)),
             bbs: Bbs::new(&settings.bbs, Arc::clone(&resolver)),
             dialer: Dialer::new(resolver, settings.backend),
         };
@@ -100,7 +102,9 @@ impl Proxy {
             Ok(accepted) => accepted,
             Err(error) => return log_failure(&login, &error),
         };
-        info!(user = grant.user, "relay-started");
+        let (principal, username) = grant.who.map(|who| (who.id, who.name)).unzip();
+        let (principal, username) = (principal.as_deref(), username.as_deref());
+        info!(user = grant.user, principal, username, "relay-started");
         let limits = Limits {
             idle: self.times.idle,
             total: self.times.connection,
@@ -112,6 +116,8 @@ impl Proxy {
         let end = Relay::new(client, grant.daemon, limits).run(stop).await;
         info!(
             user = grant.user,
+            principal,
+            username,
             side = ?end.side,
             reason = %end.reason,
             bytes_up = end.bytes_up,

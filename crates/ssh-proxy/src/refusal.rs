@@ -6,6 +6,8 @@ use ssh_tokio::Denied;
 use thiserror::Error;
 
 use crate::platform::bbs::BbsError;
+use crate::platform::cloud_controller::CloudControllerError;
+use crate::platform::uaa::UaaError;
 use crate::target::TargetError;
 
 /// A login that ends without a relay.
@@ -17,6 +19,12 @@ pub(crate) enum Refusal {
     /// The password or code is not the right one.
     #[error("Invalid credentials")]
     InvalidCredentials,
+    /// UAA does not vouch for the user.
+    #[error("UAA: {0}")]
+    Uaa(#[from] UaaError),
+    /// Cloud Controller does not let the user into the app.
+    #[error("Cloud Controller: {0}")]
+    CloudController(#[from] CloudControllerError),
     /// BBS does not say where the instance is.
     #[error("{0}")]
     Bbs(#[from] BbsError),
@@ -43,12 +51,23 @@ impl Refusal {
         self.words().0
     }
 
+    /// True if the user has not proven anything. What such users learn, and when, must not depend on
+    /// apps.
+    pub(crate) fn is_of_stranger(&self) -> bool {
+        matches!(
+            self,
+            Self::UnknownUser | Self::InvalidCredentials | Self::Uaa(_)
+        )
+    }
+
     /// What the user is told, and whether another password can help.
     pub(crate) fn denied(&self) -> Denied {
         let (code, text) = self.words();
         let text = format!("{text} [{code}]");
         match self {
-            Self::UnknownUser | Self::InvalidCredentials => Denied::Retry(Some(text)),
+            Self::UnknownUser | Self::InvalidCredentials | Self::Uaa(UaaError::InvalidCode) => {
+                Denied::Retry(Some(text))
+            }
             _ => Denied::Final(text),
         }
     }
@@ -61,6 +80,8 @@ impl Refusal {
                 "invalid_credentials",
                 "the user name or the password is not right",
             ),
+            Self::Uaa(error) => of_uaa(error),
+            Self::CloudController(error) => of_cloud_controller(error),
             Self::Bbs(
                 BbsError::NotFound(_) | BbsError::NoInstance { .. } | BbsError::NoDesiredLrp { .. },
             ) => (
@@ -106,3 +127,51 @@ impl Refusal {
         }
     }
 }
+
+/// Code and text of refusals by UAA. None of them is about apps.
+fn of_uaa(error: &UaaError) -> (&'static str, &'static str) {
+    match error {
+        UaaError::InvalidCode => (
+            "invalid_code",
+            "the one-time code is wrong, has expired or was used before; `cf ssh-code` gives a new one",
+        ),
+        UaaError::Client => (
+            "uaa_client_rejected",
+            "UAA does not accept the SSH proxy, or the code is another client's; tell your operator",
+        ),
+        UaaError::Busy => ("busy", "too many logins at a time; try again in a moment"),
+        UaaError::Status(_) | UaaError::Garbled(_) | UaaError::Call(_) => CODE_UNAVAILABLE,
+    }
+}
+
+/// Code and text of refusals by Cloud Controller, for users whose code was right and is used up now.
+fn of_cloud_controller(error: &CloudControllerError) -> (&'static str, &'static str) {
+    match error {
+        CloudControllerError::SshDisabled => (
+            "ssh_disabled",
+            "SSH is disabled for the app (`cf enable-ssh`), its space (`cf allow-space-ssh`) or the \
+             whole platform (its operator)",
+        ),
+        CloudControllerError::NoRole => (
+            "no_role",
+            "you are no developer in the app's space, or its space or organization is suspended",
+        ),
+        CloudControllerError::NoSuchProcess => (
+            "no_such_process",
+            "there is no such process; the user name is cf:<process guid>/<instance index>",
+        ),
+        CloudControllerError::TokenRefused => (
+            "token_refused",
+            "Cloud Controller does not accept your login; log in again (`cf login`) for a new code",
+        ),
+        CloudControllerError::Status(_)
+        | CloudControllerError::Garbled
+        | CloudControllerError::Call(_) => CODE_UNAVAILABLE,
+    }
+}
+
+/// What is told where the code may be used up for nothing.
+const CODE_UNAVAILABLE: (&str, &str) = (
+    "platform_unavailable",
+    "a service of the platform does not answer; try again later with a new code (`cf ssh-code`)",
+);

@@ -9,15 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::Uri;
-use rustls::{ClientConfig, RootCertStore};
 use ssh_proto::Secret;
 use ssh_proto::key::PrivateKey;
 
 use crate::bind;
 use crate::config::{File, Loggregator};
 use crate::platform::bbs::BbsSettings;
+use crate::platform::cloud_controller::CloudControllerSettings;
 use crate::platform::http::DEFAULT_MAX_IDLE;
-use crate::platform::tls::{self, DEFAULT_SESSION_CACHE, Identity, Policy};
+use crate::platform::reread::{Broken, KeyedFile, Recipe, Reread};
+use crate::platform::tls::{DEFAULT_SESSION_CACHE, Policy};
+use crate::platform::uaa::UaaSettings;
 
 /// How long a login may take unless told otherwise, from accept to success.
 const DEFAULT_LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -76,22 +78,13 @@ pub(crate) struct AlgorithmLists {
 }
 
 /// What deciding on the realm `cf:` takes.
-#[allow(dead_code, reason = "read by the realm `cf:`, which comes later")]
 #[derive(Debug, Clone)]
 pub(crate) struct CfSettings {
-    /// Cloud Controller: an `http:` or `https:` URL.
-    pub(crate) cc_api_url: Uri,
-    /// Where UAA exchanges codes: an `http:` or `https:` URL.
-    pub(crate) uaa_token_url: Uri,
-    /// Name of our OAuth client.
-    pub(crate) uaa_username: String,
-    /// Its secret.
-    pub(crate) uaa_password: Secret<String>,
-    /// Trust for Cloud Controller, and who we are for it. Verifies whatever `skip_cert_verify` says.
-    pub(crate) cc_tls: Arc<ClientConfig>,
-    /// Trust for UAA. Verifies whatever `skip_cert_verify` says.
-    pub(crate) uaa_tls: Arc<ClientConfig>,
-    /// Do not verify either.
+    /// How to reach UAA.
+    pub(crate) uaa: UaaSettings,
+    /// How to reach Cloud Controller.
+    pub(crate) cloud_controller: CloudControllerSettings,
+    /// Whether neither is verified; it is done already, and worth a warning.
     pub(crate) skip_cert_verify: bool,
 }
 
@@ -110,7 +103,7 @@ pub(crate) struct BackendSettings {
 #[derive(Debug, Clone)]
 pub(crate) struct BackendTls {
     /// Trust and identity.
-    pub(crate) config: Arc<ClientConfig>,
+    pub(crate) files: Arc<Reread>,
     /// Go on in clear where TLS fails.
     pub(crate) fallback: bool,
 }
@@ -118,12 +111,6 @@ pub(crate) struct BackendTls {
 /// Bounds in time; `None` for no bound.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Times {
-    /// One call to the platform with its retries.
-    #[allow(
-        dead_code,
-        reason = "read by the clients of UAA and Cloud Controller, which comes later"
-    )]
-    pub(crate) communication: Option<Duration>,
     /// A login, from accept to success.
     pub(crate) login: Option<Duration>,
     /// Silence of a client.
@@ -316,6 +303,24 @@ impl Problems {
             .ok()
     }
 
+    /// Files of certificates and keys.
+    fn files(
+        &mut self,
+        action: &'static str,
+        exit: Exit,
+        result: Result<Reread, Vec<Broken>>,
+    ) -> Option<Arc<Reread>> {
+        match result {
+            Ok(files) => Some(Arc::new(files)),
+            Err(broken) => {
+                for Broken { key, error } in broken {
+                    self.add(key, action, error, exit);
+                }
+                None
+            }
+        }
+    }
+
     /// The address of a server; a bad one is told like one that is taken.
     fn listen(&mut self, key: &'static str, address: &str) -> Option<SocketAddr> {
         let server = match key {
@@ -357,20 +362,20 @@ fn bbs(file: &File, found: &mut Problems) -> Option<BbsSettings> {
             Ok(_) => {}
         }
     }
-    let roots = found.check(
-        "bbs_ca_cert",
-        FILES,
-        Exit::Fatal,
-        tls::roots_from_file(&file.bbs_ca_cert),
-    );
-    let identity = Identity::from_files(&file.bbs_client_cert, &file.bbs_client_key);
-    let identity = found.check("bbs_client_cert", FILES, Exit::Fatal, identity);
-    let sessions = positive(file.bbs_client_session_cache_size).unwrap_or(DEFAULT_SESSION_CACHE);
-    let config = tls::client_config(Policy::Internal, roots?, Some(identity?), sessions);
-    let config = found.check("bbs_client_key", FILES, Exit::Fatal, config)?;
+    let files = Reread::new(Recipe {
+        policy: Policy::Internal,
+        roots: vec![KeyedFile::new("bbs_ca_cert", &file.bbs_ca_cert)],
+        identity: Some((
+            KeyedFile::new("bbs_client_cert", &file.bbs_client_cert),
+            KeyedFile::new("bbs_client_key", &file.bbs_client_key),
+        )),
+        sessions: positive(file.bbs_client_session_cache_size).unwrap_or(DEFAULT_SESSION_CACHE),
+        verify: true,
+    });
+    let tls = found.files(FILES, Exit::Fatal, files)?;
     (found.0.len() == before).then(|| BbsSettings {
         url: file.bbs_address.trim_end_matches('/').to_owned(),
-        tls: Arc::new(config),
+        tls,
         max_idle: positive(file.bbs_max_idle_conns_per_host).unwrap_or(DEFAULT_MAX_IDLE),
         timeout: limit(file.communication_timeout),
     })
@@ -410,66 +415,87 @@ fn cf(file: &File, found: &mut Problems) -> Option<CfSettings> {
     };
     let cc_api_url = url("cc_api_url", &file.cc_api_url);
     let uaa_token_url = url("uaa_token_url", &file.uaa_token_url);
-    let mut roots = RootCertStore::empty();
-    let mut roots_fine = true;
-    for (key, path) in [
-        ("cc_api_ca_cert", &file.cc_api_ca_cert),
-        ("uaa_ca_cert", &file.uaa_ca_cert),
-    ] {
-        if !path.is_empty() {
-            let added = tls::add_roots(&mut roots, path).map_err(ca_problem);
-            roots_fine &= check.result(key, added).is_some();
-        }
-    }
-    let identity =
-        all(cc_identity(file).map(|identity| check.result("cc_api_client_cert", identity)));
-    let tls = |roots, identity| {
-        tls::client_config(Policy::General, roots, identity, DEFAULT_SESSION_CACHE)
+    let trust = cf_trust(file);
+    let identity = cc_identity(file);
+    let cc_recipe = Recipe {
+        identity: identity.clone().ok().flatten(),
+        ..trust.clone()
     };
-    let cc_tls = check.result("cc_api_client_key", tls(roots.clone(), identity?));
-    let uaa_tls = check.result("uaa_ca_cert", tls(roots, None));
+    let cc_tls = check.files(cc_recipe);
+    let identity = check.result("cc_api_client_cert", identity);
+    // The same files once more, which are told above if they are no use.
+    let uaa_tls = cc_tls.as_ref().and_then(|_| check.files(trust));
+    let timeout = limit(file.communication_timeout);
     let settings = CfSettings {
-        cc_api_url: cc_api_url?,
-        uaa_token_url: uaa_token_url?,
-        uaa_username: file.uaa_username.clone(),
-        uaa_password: file.uaa_password.clone(),
-        cc_tls: Arc::new(cc_tls?),
-        uaa_tls: Arc::new(uaa_tls?),
+        uaa: UaaSettings {
+            token_url: uaa_token_url?,
+            username: file.uaa_username.clone(),
+            password: file.uaa_password.clone(),
+            tls: uaa_tls?,
+            timeout,
+        },
+        cloud_controller: CloudControllerSettings {
+            api_url: cc_api_url?,
+            tls: cc_tls?,
+            timeout,
+        },
         skip_cert_verify: file.skip_cert_verify,
     };
     let complete = cf_missing(file).iter().all(|(_, missing, _)| !missing);
-    (complete && roots_fine).then_some(settings)
+    (complete && identity.is_some()).then_some(settings)
+}
+
+/// Whom we trust to be UAA or Cloud Controller: both files for both.
+fn cf_trust(file: &File) -> Recipe {
+    let roots = [
+        KeyedFile::new("cc_api_ca_cert", &file.cc_api_ca_cert),
+        KeyedFile::new("uaa_ca_cert", &file.uaa_ca_cert),
+    ];
+    Recipe {
+        policy: Policy::General,
+        roots: Vec::from(roots)
+            .into_iter()
+            .filter(|file| !file.path.is_empty())
+            .collect(),
+        identity: None,
+        sessions: DEFAULT_SESSION_CACHE,
+        verify: !file.skip_cert_verify,
+    }
 }
 
 /// Problems that the reference all tells as `configure-failed`.
 struct Configure<'a>(&'a mut Problems);
 
 impl Configure<'_> {
+    const ACTION: &'static str = "configure-failed";
+
     fn result<T>(&mut self, key: &'static str, result: Result<T, String>) -> Option<T> {
-        self.0.check(key, "configure-failed", Exit::Failure, result)
+        self.0.check(key, Self::ACTION, Exit::Failure, result)
+    }
+
+    fn files(&mut self, recipe: Recipe) -> Option<Arc<Reread>> {
+        let result = Reread::new(recipe)
+            .map_err(|broken| broken.into_iter().map(in_words_of_the_realm).collect());
+        self.0.files(Self::ACTION, Exit::Failure, result)
     }
 }
 
 /// The reference's words for CA files of the realm `cf:`.
-fn ca_problem(error: String) -> String {
-    if error.starts_with("open ") {
-        format!("failed to read ca cert file: {error}")
-    } else {
-        error
+fn in_words_of_the_realm(mut broken: Broken) -> Broken {
+    if broken.key.ends_with("_ca_cert") && broken.error.starts_with("open ") {
+        broken.error.insert_str(0, "failed to read ca cert file: ");
     }
+    broken
 }
 
 /// Who we are for Cloud Controller; `None` if no client certificate is configured.
-fn cc_identity(file: &File) -> Option<Result<Identity, String>> {
-    match (
-        file.cc_api_client_cert.as_str(),
-        file.cc_api_client_key.as_str(),
-    ) {
-        ("", "") => None,
-        ("", _) | (_, "") => Some(Err(
-            "cc_api_client_cert and cc_api_client_key go together".to_owned()
-        )),
-        (certificate, key) => Some(Identity::from_files(certificate, key)),
+fn cc_identity(file: &File) -> Result<Option<(KeyedFile, KeyedFile)>, String> {
+    let certificate = KeyedFile::new("cc_api_client_cert", &file.cc_api_client_cert);
+    let key = KeyedFile::new("cc_api_client_key", &file.cc_api_client_key);
+    match (certificate.path.is_empty(), key.path.is_empty()) {
+        (true, true) => Ok(None),
+        (false, false) => Ok(Some((certificate, key))),
+        _ => Err("cc_api_client_cert and cc_api_client_key go together".to_owned()),
     }
 }
 
@@ -504,29 +530,28 @@ fn backend_tls(file: &File, found: &mut Problems) -> Option<BackendTls> {
     } else {
         Policy::General
     };
-    let roots = tls::roots_from_file(&file.backends_tls_ca_certificates);
-    let roots = found.check("backends_tls_ca_certificates", ACTION, Exit::Failure, roots);
-    let identity = all(both.then(|| {
-        let identity = Identity::from_files(certificate, key);
-        found.check(
-            "backends_tls_client_certificate",
-            ACTION,
-            Exit::Failure,
-            identity,
+    let ca = &file.backends_tls_ca_certificates;
+    let identity = both.then(|| {
+        (
+            KeyedFile::new("backends_tls_client_certificate", certificate),
+            KeyedFile::new("backends_tls_client_private_key", key),
         )
-    }));
-    let config = tls::client_config(policy, roots?, identity?, DEFAULT_SESSION_CACHE);
-    let key = "backends_tls_client_private_key";
-    let config = found.check(key, ACTION, Exit::Failure, config)?;
+    });
+    let files = Reread::new(Recipe {
+        policy,
+        roots: vec![KeyedFile::new("backends_tls_ca_certificates", ca)],
+        identity,
+        sessions: DEFAULT_SESSION_CACHE,
+        verify: true,
+    });
     Some(BackendTls {
-        config: Arc::new(config),
+        files: found.files(ACTION, Exit::Failure, files)?,
         fallback: file.backends_tls_fallback,
     })
 }
 
 fn times(file: &File) -> Times {
     Times {
-        communication: limit(file.communication_timeout),
         login: limit(Some(file.login_timeout.unwrap_or(DEFAULT_LOGIN_TIMEOUT))),
         idle: limit(file.idle_connection_timeout),
         connection: limit(file.max_connection_duration),

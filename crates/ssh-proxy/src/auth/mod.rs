@@ -4,26 +4,42 @@
 //! connection to the instance's daemon, which has been dialled and verified by then.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ssh_proto::auth::Methods;
+use ssh_proto::crypto::random::{Random as _, SystemRandom};
 use ssh_proto::key::PublicKey;
 use ssh_tokio::{Attempt, Authenticated, Authenticator, Denied};
+use tokio::time::{Instant, sleep_until};
 use tracing::{Instrument as _, debug, error, info, info_span};
 
 use crate::dial::{Dialer, Leg};
-use crate::platform::bbs::Bbs;
+use crate::platform::bbs::{Bbs, Lrp};
+use crate::platform::uaa::User;
 use crate::refusal::Refusal;
 use crate::target::Target;
+use cf::CfRealm;
 use diego::DiegoRealm;
 use user::UserName;
 
+pub(crate) mod cf;
 pub(crate) mod diego;
 pub(crate) mod user;
+
+/// Least time from a password to the refusal of somebody who has proven nothing, so that what was
+/// wrong does not show in it, and guessing is slow. Longer than most answers of UAA.
+const FAILURE_FLOOR: Duration = Duration::from_millis(250);
+
+/// By how much refusals come later than that at random, so that what takes longer than the floor does
+/// not show either; as a mask for this number of milliseconds.
+const FAILURE_JITTER: u8 = 63;
 
 /// What an authenticated user gets.
 pub(crate) struct Grant {
     /// The user name as given.
     pub(crate) user: String,
+    /// Who it is, where the realm knows persons.
+    pub(crate) who: Option<User>,
     /// The daemon of the instance, ready for the connection protocol.
     pub(crate) daemon: Authenticated<Leg>,
 }
@@ -32,6 +48,8 @@ pub(crate) struct Grant {
 pub(crate) struct Gate {
     /// The realm `diego:`, if it is served.
     pub(crate) diego: Option<DiegoRealm>,
+    /// The realm `cf:`, if it is served.
+    pub(crate) cf: Option<CfRealm>,
     /// Who knows the instances.
     pub(crate) bbs: Bbs,
     /// Who connects to them.
@@ -41,22 +59,48 @@ pub(crate) struct Gate {
 impl Gate {
     /// Lets `user` in, or says why not.
     async fn enter(&self, user: &str, password: &[u8]) -> Result<Grant, Refusal> {
-        let (guid, index) = match (UserName::parse(user), &self.diego) {
-            (Some(UserName::Diego { guid, index }), Some(realm)) => {
-                realm.authenticate(password)?;
-                (guid, index)
-            }
-            _ => return Err(Refusal::UnknownUser),
-        };
-        let lrp = self.bbs.instance(&guid, index).await?;
+        let (lrp, who) = self.instance(user, password).await?;
         let target = Target::new(&lrp, self.dialer.connects_to_instance())?;
         let span = info_span!("new-client-conn");
         let daemon = self.dialer.dial(&target).instrument(span).await?;
         Ok(Grant {
             user: user.to_owned(),
+            who,
             daemon,
         })
     }
+
+    /// The instance that `user` may enter, and who that is.
+    async fn instance(&self, user: &str, password: &[u8]) -> Result<(Lrp, Option<User>), Refusal> {
+        match (UserName::parse(user), &self.diego, &self.cf) {
+            (Some(UserName::Diego { guid, index }), Some(realm), _) => {
+                async {
+                    realm.authenticate(password)?;
+                    Ok((self.bbs.instance(&guid, index).await?, None))
+                }
+                .instrument(info_span!("diego-authenticate"))
+                .await
+            }
+            (Some(UserName::Cf { guid, index }), _, Some(realm)) => {
+                async {
+                    let access = realm.authenticate(&guid, index, password).await?;
+                    let lrp = self.bbs.instance(&access.process_guid, index).await?;
+                    Ok((lrp, Some(access.who)))
+                }
+                .instrument(info_span!("cf-authenticate"))
+                .await
+            }
+            _ => Err(Refusal::UnknownUser),
+        }
+    }
+}
+
+/// Until when an attempt that began at `began` is not refused.
+fn floor(began: Instant) -> Instant {
+    let mut jitter = [0];
+    SystemRandom.fill(&mut jitter);
+    let [jitter] = jitter;
+    began + FAILURE_FLOOR + Duration::from_millis(u64::from(jitter & FAILURE_JITTER))
 }
 
 /// One connection's login.
@@ -93,6 +137,7 @@ impl Authenticator for Login {
             debug!(user, "authentication-without-password");
             return Err(Denied::Retry(None));
         };
+        let began = Instant::now();
         self.undecided = Some(user.to_owned());
         let entered = self.gate.enter(user, password.expose()).await;
         self.undecided = None;
@@ -103,8 +148,14 @@ impl Authenticator for Login {
             }
             Err(refusal) => {
                 error!(user, error = %refusal, code = refusal.code(), "authentication-failed");
+                if refusal.is_of_stranger() {
+                    sleep_until(floor(began)).await;
+                }
                 Err(refusal.denied())
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

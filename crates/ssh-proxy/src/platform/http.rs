@@ -16,12 +16,13 @@ use hyper::body::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+use super::reread::Reread;
 
 /// Bound of resolving a name and connecting to one of its addresses (the reference's dialer).
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,23 +44,24 @@ pub(crate) type Client = hyper_util::client::legacy::Client<Connector, Full<Byte
 
 /// A client that speaks TLS as `tls` says (or none, for `http:` URLs) and keeps `max_idle` idle
 /// connections to a host.
-pub(crate) fn client(resolver: Arc<Resolver>, tls: Arc<ClientConfig>, max_idle: usize) -> Client {
+///
+/// A request for which a connection of the pool is found to be dead is sent on another one, but only
+/// if nothing of it was written; otherwise it fails.
+pub(crate) fn client(resolver: Arc<Resolver>, tls: Arc<Reread>, max_idle: usize) -> Client {
     hyper_util::client::legacy::Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
         .pool_max_idle_per_host(max_idle)
         .http1_max_buf_size(MAX_HEAD)
-        .build(Connector {
-            resolver,
-            tls: TlsConnector::from(tls),
-        })
+        .retry_canceled_requests(true)
+        .build(Connector { resolver, tls })
 }
 
 /// Makes connections for the pool.
 #[derive(Clone)]
 pub(crate) struct Connector {
     resolver: Arc<Resolver>,
-    tls: TlsConnector,
+    tls: Arc<Reread>,
 }
 
 impl Connector {
@@ -77,7 +79,8 @@ impl Connector {
             .trim_end_matches(']')
             .to_owned();
         let name = ServerName::try_from(name).map_err(|_| bad_url("bad host name"))?;
-        let tls = timeout(HANDSHAKE_TIMEOUT, self.tls.connect(name, tcp))
+        let tls = TlsConnector::from(self.tls.config());
+        let tls = timeout(HANDSHAKE_TIMEOUT, tls.connect(name, tcp))
             .await
             .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "TLS handshake timeout"))??;
         Ok(Stream::Tls(Box::new(TokioIo::new(tls))))

@@ -3,8 +3,14 @@
 //! Nothing here knows about SSH.
 
 pub(crate) mod bbs;
+mod call;
+pub(crate) mod cloud_controller;
 pub(crate) mod http;
+pub(crate) mod reread;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod tls;
+pub(crate) mod uaa;
 mod validity;
 
 use std::error::Error;

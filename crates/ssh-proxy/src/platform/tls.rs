@@ -9,10 +9,13 @@ use std::sync::Arc;
 
 use connector::os_text;
 use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{CipherSuite, ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{
+    CipherSuite, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+};
 use ssh_proto::Secret;
 
 use crate::platform::validity;
@@ -65,18 +68,12 @@ impl Identity {
 /// The certificates of a file that has at least one.
 pub(crate) fn roots_from_file(path: &str) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
-    add_roots(&mut roots, path)?;
-    Ok(roots)
-}
-
-/// Adds the certificates of a file that has at least one.
-pub(crate) fn add_roots(roots: &mut RootCertStore, path: &str) -> Result<(), String> {
     // What cannot be read as a certificate is passed over, as Go's AppendCertsFromPEM does.
     let (added, _) = roots.add_parsable_certificates(certificates(path)?);
     if added == 0 {
         return Err("Unable to load caCert".to_owned());
     }
-    Ok(())
+    Ok(roots)
 }
 
 /// A configuration that trusts `roots` and shows `identity`, if any, and that remembers at most
@@ -99,6 +96,60 @@ pub(crate) fn client_config(
     };
     config.resumption = Resumption::in_memory_sessions(sessions);
     Ok(config)
+}
+
+/// Makes `config` take every server for the right one, as operators can want it (`skip_cert_verify`).
+pub(crate) fn accept_anyone(config: &mut ClientConfig) {
+    let schemes = config
+        .crypto_provider()
+        .signature_verification_algorithms
+        .supported_schemes();
+    config
+        .dangerous()
+        .set_certificate_verifier(Arc::new(Anyone { schemes }));
+}
+
+/// Believes every certificate. Signatures prove nothing about a stranger, and are not looked at: a
+/// certificate of any form will do.
+#[derive(Debug)]
+struct Anyone {
+    /// What servers may sign with.
+    schemes: Vec<SignatureScheme>,
+}
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.schemes.clone()
+    }
 }
 
 fn provider(policy: Policy) -> CryptoProvider {

@@ -94,18 +94,22 @@ fn everything_can_be_set() {
     );
     assert_eq!(settings.bbs.timeout, Some(Duration::from_secs(10)));
     assert_eq!(settings.bbs.max_idle, 7);
-    assert_eq!(settings.times.communication, settings.bbs.timeout);
     assert_eq!(settings.times.idle, Some(Duration::from_secs(300)));
     assert_eq!(settings.times.connection, Some(Duration::from_secs(3600)));
     assert_eq!(settings.times.login, None);
     assert!(settings.diego_credentials.unwrap().matches(b"creds"));
     let cf = settings.cf.unwrap();
-    assert_eq!(cf.cc_api_url.host(), Some("cc.internal"));
-    assert_eq!(cf.uaa_token_url.path(), "/oauth/token");
-    assert!(cf.skip_cert_verify && cf.cc_tls.client_auth_cert_resolver.has_certs());
-    assert!(!cf.uaa_tls.client_auth_cert_resolver.has_certs());
+    let (uaa, cc) = (cf.uaa, cf.cloud_controller);
+    assert_eq!(cc.api_url.host(), Some("cc.internal"));
+    assert_eq!(uaa.token_url.path(), "/oauth/token");
+    assert_eq!(
+        (uaa.timeout, cc.timeout),
+        (settings.bbs.timeout, settings.bbs.timeout)
+    );
+    let shows_certificate = |tls: &Reread| tls.config().client_auth_cert_resolver.has_certs();
+    assert!(cf.skip_cert_verify && shows_certificate(&cc.tls) && !shows_certificate(&uaa.tls));
     let tls = settings.backend.tls.unwrap();
-    assert!(tls.fallback && tls.config.client_auth_cert_resolver.has_certs());
+    assert!(tls.fallback && shows_certificate(&tls.files));
     assert!(settings.backend.require_host_fingerprint);
     assert!(settings.backend.connect_to_instance_address);
     assert_eq!(settings.algorithms.cipher, "aes128-ctr");

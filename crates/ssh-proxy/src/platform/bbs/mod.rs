@@ -17,7 +17,6 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use prost::Message;
-use rustls::ClientConfig;
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 use tracing::{Instrument as _, debug, error, info_span};
@@ -32,6 +31,7 @@ use models::{
 };
 
 use super::http::{Client, client};
+use super::reread::Reread;
 use super::with_causes;
 
 /// Attempts of one call (the reference's client).
@@ -78,7 +78,7 @@ pub(crate) struct BbsSettings {
     /// An `https:` URL without a slash at its end.
     pub(crate) url: String,
     /// Trust and identity.
-    pub(crate) tls: Arc<ClientConfig>,
+    pub(crate) tls: Arc<Reread>,
     /// Idle connections to keep.
     pub(crate) max_idle: usize,
     /// Bound of one call with its retries; `None` leaves it to the caller.

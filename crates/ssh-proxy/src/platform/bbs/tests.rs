@@ -17,7 +17,9 @@ use tokio_rustls::TlsAcceptor;
 
 use super::models::{ActualLrpKey, Error, Routes};
 use super::*;
-use crate::platform::tls::{Identity, Policy, client_config};
+use crate::platform::reread::{KeyedFile, Recipe};
+use crate::platform::testing::Lines;
+use crate::platform::tls::Policy;
 
 /// What the server does with a request.
 enum Reply {
@@ -84,13 +86,9 @@ impl Server {
     }
 
     fn settings(&self) -> BbsSettings {
-        let file = |name: &str| self.dir.path().join(name).to_str().unwrap().to_owned();
-        let identity = Identity::from_files(&file("crt"), &file("key")).unwrap();
         BbsSettings {
             url: format!("https://{}", self.address),
-            tls: Arc::new(
-                client_config(Policy::Internal, roots(&self.dir), Some(identity), 64).unwrap(),
-            ),
+            tls: tls(&self.dir, true),
             max_idle: 2,
             timeout: None,
         }
@@ -120,6 +118,19 @@ fn issuer() -> (String, Issuer<'static, KeyPair>) {
 
 fn roots(dir: &tempfile::TempDir) -> RootCertStore {
     crate::platform::tls::roots_from_file(dir.path().join("ca").to_str().unwrap()).unwrap()
+}
+
+/// What the proxy's files say, with or without who we are.
+fn tls(dir: &tempfile::TempDir, known: bool) -> Arc<Reread> {
+    let file = |name: &'static str| KeyedFile::new(name, dir.path().join(name).to_str().unwrap());
+    let recipe = Recipe {
+        policy: Policy::Internal,
+        roots: vec![file("ca")],
+        identity: known.then(|| (file("crt"), file("key"))),
+        sessions: 64,
+        verify: true,
+    };
+    Arc::new(Reread::new(recipe).unwrap())
 }
 
 fn resolver(dir: &tempfile::TempDir, hosts: &str) -> Arc<Resolver> {
@@ -422,17 +433,17 @@ async fn the_address_that_listens_is_found_and_proven_by_name() {
 #[tokio::test]
 async fn strangers_are_not_trusted_and_not_served() {
     let server = Server::start([one_row()]).await;
-    let anonymous = client_config(Policy::Internal, roots(&server.dir), None, 64).unwrap();
+    let anonymous = tls(&server.dir, false);
     let (other_ca, _) = issuer();
     assert_ne!(other_ca, server.ca);
     std::fs::write(server.dir.path().join("ca"), other_ca).unwrap();
-    let distrustful = client_config(Policy::Internal, roots(&server.dir), None, 64).unwrap();
+    let distrustful = tls(&server.dir, false);
     for (tls, words) in [
         (anonymous, "CertificateRequired"),
         (distrustful, "invalid peer certificate"),
     ] {
         let settings = BbsSettings {
-            tls: Arc::new(tls),
+            tls,
             ..server.settings()
         };
         let bbs = Bbs::new(&settings, resolver(&server.dir, ""));
@@ -443,42 +454,18 @@ async fn strangers_are_not_trusted_and_not_served() {
     assert!(server.paths().is_empty());
 }
 
-/// A writer to look into.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn each_call_is_a_session_of_the_log() {
-    use tracing_subscriber::layer::SubscriberExt as _;
-
-    let lines = Lines::default();
-    let mut config = lager::Config::new("ssh-proxy");
-    config.level = lager::Level::Debug;
-    config.crates = &["ssh_proxy"];
-    let (layer, _) = lager::layer(config, lines.clone());
-    let subscriber = tracing_subscriber::registry().with(layer);
-    let _guard = tracing::subscriber::set_default(subscriber);
-
+    let (lines, _guard) = Lines::capture();
     let server = Server::start([Reply::RouterError("gone"), one_row(), desired()]).await;
     let span = info_span!("diego-authenticate");
     let bbs = server.bbs();
     bbs.instance("guid", 0).instrument(span).await.unwrap();
 
-    let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     let told: Vec<String> = lines
-        .lines()
+        .told()
+        .iter()
         .map(|line| {
-            let line: serde_json::Value = serde_json::from_str(line).unwrap();
             let message = line["message"].as_str().unwrap();
             let action = message
                 .strip_prefix("ssh-proxy.diego-authenticate.do-request.")

@@ -1,0 +1,1 @@
+//! The realm against a small UAA and a small Cloud Controller.

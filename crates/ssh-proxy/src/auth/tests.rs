@@ -1,0 +1,1 @@
+//! How the gate treats those who have proven nothing.

@@ -1,0 +1,1 @@
+//! Every answer that Cloud Controller can give.

@@ -1,0 +1,313 @@
+//! TLS that follows its files: a certificate or CA that is exchanged counts without a restart.
+//!
+//! The files are looked at when a connection is made, not in between. Connections that stand, and
+//! pools of them, are left as they are; so is everything while a file is broken.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use rustls::{ClientConfig, RootCertStore};
+use tokio::time::Instant;
+use tracing::{error, info};
+
+use super::tls::{self, Identity, Policy};
+
+/// How long the files are taken to be unchanged after a look at them: a burst of logins is not to
+/// ask the file system each time, and nobody exchanges certificates in a greater hurry.
+const RECHECK: Duration = Duration::from_secs(5);
+
+/// A file and the key of the configuration that names it.
+#[derive(Debug, Clone)]
+pub(crate) struct KeyedFile {
+    /// The key.
+    pub(crate) key: &'static str,
+    /// The path.
+    pub(crate) path: String,
+}
+
+impl KeyedFile {
+    /// The file at `path`, which `key` names.
+    pub(crate) fn new(key: &'static str, path: &str) -> Self {
+        let path = path.to_owned();
+        Self { key, path }
+    }
+
+    fn broken(&self, error: String) -> Broken {
+        let key = self.key;
+        Broken { key, error }
+    }
+}
+
+/// A file that is no use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Broken {
+    /// The key that names it.
+    pub(crate) key: &'static str,
+    /// What is wrong.
+    pub(crate) error: String,
+}
+
+/// Which files make a TLS configuration, and how.
+#[derive(Debug, Clone)]
+pub(crate) struct Recipe {
+    /// Which suites are offered.
+    pub(crate) policy: Policy,
+    /// Files of trusted certificates.
+    pub(crate) roots: Vec<KeyedFile>,
+    /// Our certificate and its key, if we show one.
+    pub(crate) identity: Option<(KeyedFile, KeyedFile)>,
+    /// TLS sessions to remember.
+    pub(crate) sessions: usize,
+    /// Refuse servers that cannot prove their name.
+    pub(crate) verify: bool,
+}
+
+impl Recipe {
+    fn load(&self) -> Result<Arc<ClientConfig>, Vec<Broken>> {
+        let mut broken = Vec::new();
+        let mut roots = RootCertStore::empty();
+        for file in &self.roots {
+            match tls::roots_from_file(&file.path) {
+                Ok(more) => roots.extend(more.roots),
+                Err(error) => broken.push(file.broken(error)),
+            }
+        }
+        let identity = self.identity.as_ref().and_then(|(certificate, key)| {
+            Identity::from_files(&certificate.path, &key.path)
+                .map_err(|error| broken.push(certificate.broken(error)))
+                .ok()
+        });
+        if !broken.is_empty() {
+            return Err(broken);
+        }
+        let config = tls::client_config(self.policy, roots, identity, self.sessions);
+        let mut config = config.map_err(|error| vec![self.misfit(error)])?;
+        if !self.verify {
+            tls::accept_anyone(&mut config);
+        }
+        Ok(Arc::new(config))
+    }
+
+    /// What can be wrong with files that are fine each by itself: certificate and key are no pair.
+    fn misfit(&self, error: String) -> Broken {
+        let key = self.identity.as_ref().map_or("", |(_, key)| key.key);
+        Broken { key, error }
+    }
+
+    fn stamps(&self) -> Vec<Stamp> {
+        let identity = self.identity.iter().flat_map(|(crt, key)| [crt, key]);
+        let files = self.roots.iter().chain(identity);
+        files.map(|file| stamp(&file.path)).collect()
+    }
+}
+
+/// What changes with a file: when it was written, its size, and which file it is. `None` if there is
+/// none.
+type Stamp = Option<(SystemTime, u64, u64)>;
+
+fn stamp(path: &str) -> Stamp {
+    let file = fs::metadata(path).ok()?;
+    Some((file.modified().ok()?, file.size(), file.ino()))
+}
+
+/// A TLS configuration as its files have it now.
+#[derive(Debug)]
+pub(crate) struct Reread {
+    recipe: Recipe,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    config: Arc<ClientConfig>,
+    /// Of the files that `config` was made of.
+    stamps: Vec<Stamp>,
+    checked: Instant,
+    /// What was last told about broken files, so that it is told once.
+    told: Vec<Broken>,
+}
+
+impl Reread {
+    /// Reads the files for the first time.
+    ///
+    /// # Errors
+    /// Every file that is no use.
+    pub(crate) fn new(recipe: Recipe) -> Result<Self, Vec<Broken>> {
+        // Before the files themselves: a change in between is then seen the next time.
+        let stamps = recipe.stamps();
+        let config = recipe.load()?;
+        let state = State {
+            config,
+            stamps,
+            checked: Instant::now(),
+            told: Vec::new(),
+        };
+        Ok(Self {
+            recipe,
+            state: Mutex::new(state),
+        })
+    }
+
+    /// The configuration for a new connection.
+    pub(crate) fn config(&self) -> Arc<ClientConfig> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.checked.elapsed() >= RECHECK {
+            state.checked = Instant::now();
+            state.look_again(&self.recipe);
+        }
+        Arc::clone(&state.config)
+    }
+}
+
+impl State {
+    /// Takes over files that have changed. Those that are broken are tried again the next time, also
+    /// without a change: a certificate may only have to become valid.
+    fn look_again(&mut self, recipe: &Recipe) {
+        let stamps = recipe.stamps();
+        if stamps == self.stamps {
+            return;
+        }
+        match recipe.load() {
+            Ok(config) => {
+                self.config = config;
+                self.stamps = stamps;
+                self.told.clear();
+                let keys: Vec<&str> = recipe.roots.iter().map(|file| file.key).collect();
+                info!(roots = keys.join(","), "certificates-reread");
+            }
+            Err(broken) if broken == self.told => {}
+            Err(broken) => {
+                for Broken { key, error } in &broken {
+                    error!(key, error, "certificates-not-reread");
+                }
+                self.told = broken;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::platform::testing::Lines;
+
+    struct Files {
+        dir: tempfile::TempDir,
+    }
+
+    impl Files {
+        fn new() -> Self {
+            let files = Self {
+                dir: tempfile::tempdir().unwrap(),
+            };
+            files.renew();
+            files
+        }
+
+        fn path(&self, name: &str) -> String {
+            self.dir.path().join(name).to_str().unwrap().to_owned()
+        }
+
+        /// Replaces a file as deployments do it: another one takes its name.
+        fn put(&self, name: &str, text: &str) {
+            fs::write(self.path("new"), text).unwrap();
+            fs::rename(self.path("new"), self.path(name)).unwrap();
+        }
+
+        /// A new certificate with its key.
+        fn renew(&self) {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let params = rcgen::CertificateParams::new(vec!["x".to_owned()]).unwrap();
+            self.put("crt", &params.self_signed(&key).unwrap().pem());
+            self.put("key", &key.serialize_pem());
+        }
+
+        fn recipe(&self) -> Recipe {
+            Recipe {
+                policy: Policy::Internal,
+                roots: vec![KeyedFile::new("ca", &self.path("crt"))],
+                identity: Some((
+                    KeyedFile::new("crt", &self.path("crt")),
+                    KeyedFile::new("key", &self.path("key")),
+                )),
+                sessions: 1,
+                verify: true,
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn files_that_change_are_reread_after_a_while() {
+        let files = Files::new();
+        let tls = Reread::new(files.recipe()).unwrap();
+        let first = tls.config();
+        files.renew();
+        assert!(Arc::ptr_eq(&first, &tls.config()));
+        advance(RECHECK).await;
+        let second = tls.config();
+        assert!(!Arc::ptr_eq(&first, &second));
+        advance(RECHECK).await;
+        assert!(Arc::ptr_eq(&second, &tls.config()), "nothing has changed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn broken_files_leave_everything_as_it_was_and_are_told_once() {
+        let (lines, _guard) = Lines::capture();
+        let files = Files::new();
+        let tls = Reread::new(files.recipe()).unwrap();
+        let first = tls.config();
+        let key = fs::read_to_string(files.path("key")).unwrap();
+        files.put("key", "junk");
+        for _ in 0..3 {
+            advance(RECHECK).await;
+            assert!(Arc::ptr_eq(&first, &tls.config()));
+        }
+        let told = lines.told();
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert_eq!(told[0]["message"], "ssh-proxy.certificates-not-reread");
+        assert_eq!(told[0]["data"]["key"], "crt");
+        files.put("key", &key);
+        advance(RECHECK).await;
+        assert!(!Arc::ptr_eq(&first, &tls.config()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn files_that_go_away_and_come_back_are_taken_over() {
+        let files = Files::new();
+        let tls = Reread::new(files.recipe()).unwrap();
+        let first = tls.config();
+        fs::remove_file(files.path("crt")).unwrap();
+        advance(RECHECK).await;
+        assert!(Arc::ptr_eq(&first, &tls.config()));
+        files.renew();
+        advance(RECHECK).await;
+        assert!(!Arc::ptr_eq(&first, &tls.config()));
+    }
+
+    #[test]
+    fn at_the_start_every_broken_file_is_told_with_its_key() {
+        let files = Files::new();
+        let mut recipe = files.recipe();
+        recipe.roots.push(KeyedFile::new("ca2", "/does/not/exist"));
+        recipe.identity = Some((
+            KeyedFile::new("crt", &files.path("key")),
+            KeyedFile::new("key", &files.path("key")),
+        ));
+        let broken = Reread::new(recipe).unwrap_err();
+        let keys: Vec<&str> = broken.iter().map(|broken| broken.key).collect();
+        assert_eq!(keys, ["ca2", "crt"]);
+
+        let mut recipe = files.recipe();
+        let other = rcgen::KeyPair::generate().unwrap();
+        files.put("other", &other.serialize_pem());
+        recipe.identity = Some((
+            KeyedFile::new("crt", &files.path("crt")),
+            KeyedFile::new("key", &files.path("other")),
+        ));
+        assert_eq!(Reread::new(recipe).unwrap_err()[0].key, "key");
+    }
+}

@@ -1,0 +1,1 @@
+//! Codes against a small UAA that answers, or misbehaves, as it is told.
