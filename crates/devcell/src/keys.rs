@@ -10,7 +10,7 @@ use aws_lc_rs::rand;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 /// A key could not be generated or encoded.
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +125,13 @@ pub fn random_hex(bytes: usize) -> Result<String, KeyError> {
     let mut raw = vec![0; bytes];
     rand::fill(&mut raw).map_err(|_| KeyError("no randomness"))?;
     Ok(raw.iter().map(|b| format!("{b:02x}")).collect())
+}
+
+/// A one-time code as UAA makes them: 32 characters.
+pub(crate) fn random_code() -> Result<String, KeyError> {
+    let mut raw = [0; 24];
+    rand::fill(&mut raw).map_err(|_| KeyError("no randomness"))?;
+    Ok(URL_SAFE_NO_PAD.encode(raw))
 }
 
 /// A random guid in the usual 8-4-4-4-12 form.

@@ -108,7 +108,8 @@ impl Dialer {
                 server_cert_domain_san = san,
                 "tls-dial-failed"
             );
-            if !tls.fallback {
+            // Where nothing but TLS leads in, what is wrong with it is the reason.
+            if !tls.fallback || target.plain.is_none() {
                 return Err(refusal);
             }
         }

@@ -236,6 +236,17 @@ impl NetInfo {
             ..Self::default()
         }
     }
+
+    /// The same, and `tls` leads there by TLS.
+    #[must_use]
+    pub fn with_tls(mut self, tls: u16) -> Self {
+        for port in &mut self.ports {
+            // The container and the cell are one machine here.
+            port.container_tls_proxy_port = u32::from(tls);
+            port.host_tls_proxy_port = u32::from(tls);
+        }
+        self
+    }
 }
 
 /// `ActualLRPNetInfo_PreferredAddress`.

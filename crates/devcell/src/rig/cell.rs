@@ -10,15 +10,22 @@ use std::path::{Path, PathBuf};
 use std::task::Poll;
 
 use serde::Serialize;
+use serde_json::Value;
 use tempfile::TempDir;
 
+use super::cf::Cf;
 use super::config::{self, App, CONTAINER_PORT, CellOptions, ProxyPlace};
+use super::files::{error_at, write};
+use super::instance_tls::Fronts;
 use super::process::{Launch, Process, Ready};
 use super::{Binaries, RigError};
 use crate::bbs::Bbs;
 use crate::bbs::messages::{ActualLrp, DesiredLrp, NetInfo};
 use crate::certs::{Authority, Request};
+use crate::cloud_controller::{AppSsh, CloudController};
+use crate::front::{Front, PROXY_NAME};
 use crate::keys::{SshKey, random_guid, random_hex};
+use crate::uaa::{Uaa, User};
 
 /// How often a program is started anew because someone else took the port picked for it.
 const PORT_ATTEMPTS: usize = 5;
@@ -26,9 +33,9 @@ const PORT_ATTEMPTS: usize = 5;
 /// What to type to reach one instance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Login {
-    /// The SSH user name, `diego:<process guid>/<index>`.
+    /// The SSH user name, `diego:<process guid>/<index>` or `cf:<app guid>/<index>`.
     pub user: String,
-    /// The password.
+    /// The password, or the one-time code.
     pub password: String,
 }
 
@@ -39,6 +46,7 @@ pub struct Cell {
     proxy: Process,
     daemons: Vec<Daemon>,
     bbs: Bbs,
+    cf: Cf,
     proxy_address: SocketAddr,
     health_address: SocketAddr,
     host_key: SshKey,
@@ -52,6 +60,8 @@ pub struct Cell {
 struct Daemon {
     process: Process,
     address: SocketAddr,
+    /// TLS before it.
+    front: Option<Front>,
 }
 
 impl Cell {
@@ -69,16 +79,36 @@ impl Cell {
 
         let authority = Authority::new("devcell CA")?;
         let bbs = start_bbs(&authority, dir.path()).await?;
-        let daemons = start_app(&app, &binaries, &bbs, dir.path(), &host_key, &options).await?;
+        let cf = Cf::start(&authority, &app, &options).await?;
+        let mut services = vec![cf.proxy_config(&authority, dir.path(), &options)?];
+        let fronts = options.instance_tls.map(Fronts::new).transpose()?;
+        if let Some(fronts) = &fronts {
+            services.push(fronts.proxy_config(&authority, dir.path())?);
+        }
+        let surroundings = Surroundings {
+            binaries: &binaries,
+            dir: dir.path(),
+            bbs: &bbs,
+            authority: &authority,
+            fronts: fronts.as_ref(),
+        };
+        let daemons = start_app(&app, &surroundings, &host_key, &options).await?;
         let place = Place {
             binaries: &binaries,
             dir: dir.path(),
             host_key: &host_key,
             password: &password,
             bbs_url: &bbs.url(),
+            services: &services,
         };
         let (proxy, proxy_address, health_address) = start_proxy(&place, &options).await?;
         write_known_hosts(dir.path(), proxy_address, &host_key)?;
+        cf.cloud_controller.update(|state| {
+            state.app_ssh = AppSsh {
+                endpoint: proxy_address.to_string(),
+                host_key_fingerprint: host_key.fingerprint_sha256(),
+            };
+        });
         let logins = (0..options.instances).map(|index| Login {
             user: format!("diego:{}/{index}", app.process_guid),
             password: password.clone(),
@@ -88,6 +118,7 @@ impl Cell {
             proxy,
             daemons,
             bbs,
+            cf,
             proxy_address,
             health_address,
             host_key,
@@ -117,9 +148,32 @@ impl Cell {
         &self.app.guid
     }
 
-    /// User names and passwords by instance index.
+    /// User names of the realm `diego:` and their passwords, by instance index.
     pub fn logins(&self) -> &[Login] {
         &self.logins
+    }
+
+    /// The user name of the realm `cf:` for one instance, and a new code, which is good for one login.
+    pub fn cf_login(&self, index: usize) -> Result<Login, RigError> {
+        Ok(Login {
+            user: format!("cf:{}/{index}", self.app.guid),
+            password: self.cf.uaa.new_code(&self.cf.developer)?,
+        })
+    }
+
+    /// The UAA double.
+    pub fn uaa(&self) -> &Uaa {
+        &self.cf.uaa
+    }
+
+    /// The Cloud Controller double.
+    pub fn cloud_controller(&self) -> &CloudController {
+        &self.cf.cloud_controller
+    }
+
+    /// The user who may enter the app.
+    pub fn developer(&self) -> &User {
+        &self.cf.developer
     }
 
     /// The proxy's host key.
@@ -177,6 +231,12 @@ impl Cell {
         self.daemons.get(index).map(|daemon| daemon.address)
     }
 
+    /// Where the TLS front of one instance listens, if it has one.
+    pub fn front_address(&self, index: usize) -> Option<SocketAddr> {
+        let front = self.daemons.get(index)?.front.as_ref()?;
+        Some(front.address())
+    }
+
     /// Waits until some program ends that nobody asked to, and says which and how.
     pub async fn program_ended(&self) -> RigError {
         let mut waits: Vec<_> = self
@@ -207,6 +267,8 @@ impl Cell {
             daemon.process.stop().await;
         }
         self.bbs.stop().await;
+        self.cf.uaa.stop().await;
+        self.cf.cloud_controller.stop().await;
     }
 
     fn programs(&self) -> impl Iterator<Item = &Process> {
@@ -236,20 +298,6 @@ fn private_dir() -> Result<TempDir, RigError> {
         })
 }
 
-/// Writes a file that only we may read: most of them hold keys.
-fn write(path: &Path, text: &str) -> Result<(), RigError> {
-    let result = std::fs::write(path, text)
-        .and_then(|()| std::fs::set_permissions(path, Permissions::from_mode(0o600)));
-    result.map_err(|error| file_error(path, error))
-}
-
-fn file_error(path: &Path, error: io::Error) -> RigError {
-    RigError::File {
-        what: path.display().to_string(),
-        error,
-    }
-}
-
 fn write_known_hosts(dir: &Path, proxy: SocketAddr, key: &SshKey) -> Result<(), RigError> {
     let (port, key) = (proxy.port(), key.authorized_line());
     let text = format!("[127.0.0.1]:{port},[localhost]:{port} {key}\n");
@@ -270,7 +318,7 @@ fn new_app(options: &CellOptions) -> Result<App, RigError> {
 async fn start_bbs(authority: &Authority, dir: &Path) -> Result<Bbs, RigError> {
     let names = ["localhost", "bbs.service.cf.internal"];
     let server = authority.issue(&Request::server(&names))?;
-    let client = authority.issue(&Request::client("ssh-proxy.service.cf.internal"))?;
+    let client = authority.issue(&Request::client(PROXY_NAME))?;
     let texts = [
         authority.certificate_pem(),
         client.certificate_pem().to_owned(),
@@ -282,44 +330,67 @@ async fn start_bbs(authority: &Authority, dir: &Path) -> Result<Bbs, RigError> {
     Ok(Bbs::start(&server, authority).await?)
 }
 
+/// What starting the app needs beside the options.
+struct Surroundings<'a> {
+    binaries: &'a Binaries,
+    dir: &'a Path,
+    bbs: &'a Bbs,
+    /// Signs for the platform, the proxy included.
+    authority: &'a Authority,
+    fronts: Option<&'a Fronts>,
+}
+
 /// Starts the daemons of all instances and tells the BBS about them.
 async fn start_app(
     app: &App,
-    binaries: &Binaries,
-    bbs: &Bbs,
-    dir: &Path,
+    around: &Surroundings<'_>,
     other_key: &SshKey,
     options: &CellOptions,
 ) -> Result<Vec<Daemon>, RigError> {
     let route = config::route(app, other_key, options);
     let mut desired = DesiredLrp::with_ssh_route(&app.process_guid, &app.guid, &route);
     desired.instances = i32::try_from(options.instances).unwrap_or(i32::MAX);
-    bbs.update(|state| state.desired.push(desired));
+    around.bbs.update(|state| state.desired.push(desired));
 
     let mut daemons = Vec::new();
     for index in 0..options.instances {
         let guid = random_guid()?;
-        let home = dir.join(format!("instance-{index}"));
+        let home = around.dir.join(format!("instance-{index}"));
         let tmp = home.join("tmp");
-        std::fs::create_dir_all(&tmp).map_err(|error| file_error(&tmp, error))?;
+        std::fs::create_dir_all(&tmp).map_err(|error| error_at(&tmp, error))?;
         let env = config::daemon_env(index, &guid, app, &home, options);
         let daemon = start_daemon(|address| Launch {
             name: format!("{} of instance {index}", Binaries::DIEGO_SSHD),
-            program: binaries.diego_sshd.clone(),
+            program: around.binaries.diego_sshd.clone(),
             args: config::daemon_args(address, app, options),
             env: env.clone(),
             dir: home.clone(),
             ready: ready(options.daemon_log_level, "sshd.started", address),
             mark: Some(format!("INSTANCE_GUID={guid}")),
         });
-        let daemon = daemon.await?;
+        let mut daemon = daemon.await?;
+        if let Some(fronts) = around.fronts {
+            let front = fronts.start(&guid, daemon.address, around.authority);
+            daemon.front = Some(front.await?);
+        }
         let row_index = i32::try_from(index).unwrap_or(i32::MAX);
         let row = ActualLrp::running(&app.process_guid, row_index, &guid)
-            .at(NetInfo::plain(CONTAINER_PORT, daemon.address.port()));
-        bbs.update(|state| state.actual.push(row));
+            .at(net_info(&daemon, around.fronts));
+        around.bbs.update(|state| state.actual.push(row));
         daemons.push(daemon);
     }
     Ok(daemons)
+}
+
+/// Where an instance can be reached, as the cell's rep reports it.
+fn net_info(daemon: &Daemon, fronts: Option<&Fronts>) -> NetInfo {
+    match (&daemon.front, fronts) {
+        (Some(front), Some(fronts)) => {
+            let plain = fronts.plain_port(daemon.address);
+            NetInfo::plain(CONTAINER_PORT, plain).with_tls(front.address().port())
+        }
+        _ => NetInfo::plain(CONTAINER_PORT, daemon.address.port()),
+    }
 }
 
 async fn start_daemon(launch: impl Fn(SocketAddr) -> Launch) -> Result<Daemon, RigError> {
@@ -327,7 +398,13 @@ async fn start_daemon(launch: impl Fn(SocketAddr) -> Launch) -> Result<Daemon, R
     loop {
         let address = local(free_port()?);
         match Process::start(launch(address)).await {
-            Ok(process) => return Ok(Daemon { process, address }),
+            Ok(process) => {
+                return Ok(Daemon {
+                    process,
+                    address,
+                    front: None,
+                });
+            }
             Err(error) if attempt < PORT_ATTEMPTS && is_port_taken(&error) => attempt += 1,
             Err(error) => return Err(error),
         }
@@ -341,6 +418,7 @@ struct Place<'a> {
     host_key: &'a SshKey,
     password: &'a str,
     bbs_url: &'a str,
+    services: &'a [Value],
 }
 
 async fn start_proxy(
@@ -379,6 +457,7 @@ fn proxy_launch(
             dir: place.dir,
             host_key: place.host_key,
             password: place.password,
+            services: place.services,
         },
         options,
     );

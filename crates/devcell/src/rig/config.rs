@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::Binaries;
+use super::instance_tls::InstanceTls;
 use crate::keys::{KeyKind, SshKey};
 
 /// The port of the SSH daemon inside every container.
@@ -44,6 +45,18 @@ impl LogLevel {
     }
 }
 
+/// How the proxy reaches Cloud Controller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CcAccess {
+    /// In clear, as in old deployments.
+    Http,
+    /// By TLS.
+    #[default]
+    Https,
+    /// By TLS with a certificate of its own.
+    MutualTls,
+}
+
 /// What a cell is made of. Start from `CellOptions::default()`: two instances, free ports, RSA.
 #[derive(Clone, Debug)]
 pub struct CellOptions {
@@ -61,6 +74,14 @@ pub struct CellOptions {
     pub proxy_log_level: LogLevel,
     /// The daemons' log level.
     pub daemon_log_level: LogLevel,
+    /// The proxy serves the realm `cf:`.
+    pub cf_auth: bool,
+    /// The secret of the proxy's OAuth client.
+    pub uaa_secret: String,
+    /// How the proxy reaches Cloud Controller.
+    pub cc_access: CcAccess,
+    /// Instances have TLS fronts, and how.
+    pub instance_tls: Option<InstanceTls>,
     /// A JSON object merged into the proxy's configuration; `null` removes a key.
     pub proxy_config: Value,
     /// A JSON object merged into the app's `diego-ssh` route; `null` removes a key.
@@ -85,6 +106,10 @@ impl Default for CellOptions {
             instance_key: KeyKind::default(),
             proxy_log_level: LogLevel::default(),
             daemon_log_level: LogLevel::default(),
+            cf_auth: false,
+            uaa_secret: "devcell-secret".to_owned(),
+            cc_access: CcAccess::default(),
+            instance_tls: None,
             proxy_config: json!({}),
             route: json!({}),
             wrong_host_fingerprint: false,
@@ -111,6 +136,8 @@ pub(super) struct ProxyPlace<'a> {
     pub(super) dir: &'a Path,
     pub(super) host_key: &'a SshKey,
     pub(super) password: &'a str,
+    /// Keys for the services of the platform beside the BBS.
+    pub(super) services: &'a [Value],
 }
 
 /// The names of the proxy's certificate files in its directory.
@@ -130,7 +157,6 @@ pub(super) fn proxy(place: &ProxyPlace<'_>, options: &CellOptions) -> Value {
         "bbs_client_key": key,
         "bbs_client_session_cache_size": 0,
         "bbs_max_idle_conns_per_host": 0,
-        "enable_cf_auth": false,
         "enable_diego_auth": true,
         "diego_credentials": place.password,
         "communication_timeout": "10s",
@@ -143,6 +169,9 @@ pub(super) fn proxy(place: &ProxyPlace<'_>, options: &CellOptions) -> Value {
         "time_format": "unix-epoch",
         "loggregator": {"loggregator_use_v2_api": false},
     });
+    for keys in place.services {
+        merge(&mut config, keys);
+    }
     merge(&mut config, &options.proxy_config);
     config
 }
@@ -244,7 +273,7 @@ fn path_variable() -> (String, OsString) {
 }
 
 /// Puts the keys of one JSON object over those of another, objects inside likewise.
-fn merge(base: &mut Value, over: &Value) {
+pub(super) fn merge(base: &mut Value, over: &Value) {
     let (Some(base), Some(over)) = (base.as_object_mut(), over.as_object()) else {
         return;
     };

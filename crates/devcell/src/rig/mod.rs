@@ -5,7 +5,10 @@
 
 mod binaries;
 mod cell;
+mod cf;
 mod config;
+mod files;
+mod instance_tls;
 mod leftovers;
 mod output;
 mod process;
@@ -16,13 +19,14 @@ use std::process::ExitStatus;
 
 pub use binaries::{BIN_DIR_VARIABLE, Binaries};
 pub use cell::{Cell, Login};
-pub use config::{CellOptions, LogLevel};
+pub use config::{CcAccess, CellOptions, LogLevel};
+pub use instance_tls::{ClientCertificate, InstanceCertificate, InstanceTls};
 pub use output::Mark;
 pub use process::{Process, Signal};
 
-use crate::bbs::BbsStartError;
 use crate::certs::CertError;
 use crate::keys::KeyError;
+use crate::server::StartError;
 
 /// The cell could not start or a program in it did not behave. Every text is one line.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +99,7 @@ pub enum RigError {
     /// A key could not be made.
     #[error(transparent)]
     Keys(#[from] KeyError),
-    /// The BBS double could not start.
-    #[error("the BBS double: {0}")]
-    Bbs(#[from] BbsStartError),
+    /// A double of the platform could not start.
+    #[error("a double of the platform: {0}")]
+    Double(#[from] StartError),
 }

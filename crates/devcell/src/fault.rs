@@ -1,9 +1,10 @@
-//! Owns how the BBS double misbehaves: the catalogue of faults and the schedule that says which
-//! one the next call meets.
+//! Owns how the doubles misbehave: the catalogue of faults and the schedule that says which one the
+//! next connection or call meets. A server that is down, or that shows another certificate, is not a
+//! fault but a state: see `stop` and `show` of the doubles.
 
 use std::time::Duration;
 
-/// One way to misbehave. The first three happen to connections, the others to calls.
+/// One way to misbehave. The first four happen to connections, the others to calls.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Fault {
     /// Behave.
@@ -11,6 +12,8 @@ pub enum Fault {
     None,
     /// Accept the TCP connection and drop it at once.
     CloseAfterAccept,
+    /// Accept the TCP connection and reset it at once.
+    Reset,
     /// Accept the TCP connection and never answer the TLS handshake.
     HangBeforeTls,
     /// Read the request, then drop the connection without an answer.
@@ -19,24 +22,26 @@ pub enum Fault {
     Hang,
     /// Answer properly, this much later.
     Slow(Duration),
+    /// 200 at once, and then one byte of a body without end each time this much has passed.
+    Drip(Duration),
     /// This status with an empty body and no content type, as a BBS that migrates answers 503.
     Status(u16),
-    /// A 404 in plain text, as from something that is no BBS.
+    /// A 404 in plain text, as from something else that got the port.
     NotProtobuf,
     /// 200 without content type or body.
     EmptyOk,
     /// 502 with this text in `X-Cf-Routererror`.
     RouterError(String),
-    /// 200 with the protobuf content type around bytes that are none.
+    /// 200 with the right content type around bytes that are nothing of the kind.
     Garbage,
     /// A proper answer that carries an error, which clients must not retry.
     ErrorInMessage {
-        /// The number of the error type.
+        /// The number of the error type; UAA's errors have none.
         kind: i32,
         /// Its text.
         message: String,
     },
-    /// 200 with the protobuf content type and this many zero bytes, none of them stored anywhere.
+    /// 200 with the right content type and this many zero bytes, none of them stored anywhere.
     HugeBody(u64),
     /// Promises more bytes than it sends, then drops the connection.
     Truncated,
@@ -51,37 +56,40 @@ pub enum Fault {
 
 impl Fault {
     /// Whether it strikes before any request is read.
-    pub(super) fn at_connect(&self) -> bool {
-        matches!(self, Self::CloseAfterAccept | Self::HangBeforeTls)
+    fn at_connect(&self) -> bool {
+        matches!(
+            self,
+            Self::CloseAfterAccept | Self::Reset | Self::HangBeforeTls
+        )
     }
 }
 
 /// Which fault comes next: a count of extraordinary ones, then the standing one.
 #[derive(Debug, Default)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     standing: Fault,
     next: Option<(u32, Fault)>,
 }
 
 impl Schedule {
-    pub(super) fn set(&mut self, fault: Fault) {
+    pub(crate) fn set(&mut self, fault: Fault) {
         *self = Self {
             standing: fault,
             next: None,
         };
     }
 
-    pub(super) fn set_next(&mut self, times: u32, fault: Fault) {
+    pub(crate) fn set_next(&mut self, times: u32, fault: Fault) {
         self.next = Some((times, fault));
     }
 
     /// Takes the fault for a connection that has just been accepted.
-    pub(super) fn on_connect(&mut self) -> Fault {
+    pub(crate) fn on_connect(&mut self) -> Fault {
         self.take(Fault::at_connect)
     }
 
     /// Takes the fault for a request that has just been read.
-    pub(super) fn on_request(&mut self) -> Fault {
+    pub(crate) fn on_request(&mut self) -> Fault {
         self.take(|fault| !fault.at_connect())
     }
 
