@@ -10,6 +10,12 @@ use crate::platform::cloud_controller::CloudControllerError;
 use crate::platform::uaa::UaaError;
 use crate::target::TargetError;
 
+/// What is told where the code may be used up for nothing.
+const CODE_UNAVAILABLE: (&str, &str) = (
+    "platform_unavailable",
+    "a service of the platform does not answer; try again later with a new code (`cf ssh-code`)",
+);
+
 /// A login that ends without a relay.
 #[derive(Debug, Error)]
 pub(crate) enum Refusal {
@@ -169,12 +175,6 @@ fn of_cloud_controller(error: &CloudControllerError) -> (&'static str, &'static 
         | CloudControllerError::Call(_) => CODE_UNAVAILABLE,
     }
 }
-
-/// What is told where the code may be used up for nothing.
-const CODE_UNAVAILABLE: (&str, &str) = (
-    "platform_unavailable",
-    "a service of the platform does not answer; try again later with a new code (`cf ssh-code`)",
-);
 
 #[cfg(test)]
 mod tests {
