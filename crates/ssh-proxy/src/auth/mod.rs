@@ -3,6 +3,7 @@
 //! A [`Grant`] is what an authenticated user gets, and the only way to a relay: it holds the
 //! connection to the instance's daemon, which has been dialled and verified by then.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ssh_proto::auth::Methods;
@@ -11,6 +12,7 @@ use ssh_tokio::{Attempt, Authenticated, Authenticator, Denied};
 use tracing::{Instrument as _, debug, error, info, info_span};
 
 use crate::dial::{Dialer, Leg};
+use crate::metrics::Metrics;
 use crate::platform::bbs::Bbs;
 use crate::refusal::Refusal;
 use crate::target::Target;
@@ -24,6 +26,8 @@ pub(crate) mod user;
 pub(crate) struct Grant {
     /// The user name as given.
     pub(crate) user: String,
+    /// Tags of the app's log.
+    pub(crate) log_tags: BTreeMap<String, String>,
     /// The daemon of the instance, ready for the connection protocol.
     pub(crate) daemon: Authenticated<Leg>,
 }
@@ -36,6 +40,8 @@ pub(crate) struct Gate {
     pub(crate) bbs: Bbs,
     /// Who connects to them.
     pub(crate) dialer: Dialer,
+    /// Who counts those that are not let in.
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Gate {
@@ -54,6 +60,7 @@ impl Gate {
         let daemon = self.dialer.dial(&target).instrument(span).await?;
         Ok(Grant {
             user: user.to_owned(),
+            log_tags: target.log_tags,
             daemon,
         })
     }
@@ -102,6 +109,7 @@ impl Authenticator for Login {
                 Ok(grant)
             }
             Err(refusal) => {
+                self.gate.metrics.refused(refusal.code());
                 error!(user, error = %refusal, code = refusal.code(), "authentication-failed");
                 Err(refusal.denied())
             }

@@ -4,6 +4,7 @@
 
 pub(crate) mod bbs;
 pub(crate) mod http;
+pub(crate) mod loggregator;
 pub(crate) mod tls;
 mod validity;
 
