@@ -2,6 +2,7 @@
 //! real protocols, and a rig that starts the real `ssh-proxy` and `diego-sshd` against them.
 //!
 //! - [`bbs`]: the BBS, with faults at the push of a button.
+//! - [`loggregator`]: the agent that takes app logs and metrics, alive, dead or stuck.
 //! - [`rig`]: finds, starts and ends the real programs; its [`rig::Cell`] is what tests use.
 //! - [`certs`], [`keys`]: throw-away certificates and SSH keys.
 //!
@@ -11,6 +12,7 @@
 pub mod bbs;
 pub mod certs;
 pub mod keys;
+pub mod loggregator;
 pub mod rig;
 
 pub use rig::{Cell, CellOptions};

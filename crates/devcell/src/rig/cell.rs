@@ -17,8 +17,9 @@ use super::process::{Launch, Process, Ready};
 use super::{Binaries, RigError};
 use crate::bbs::Bbs;
 use crate::bbs::messages::{ActualLrp, DesiredLrp, NetInfo};
-use crate::certs::{Authority, Request};
+use crate::certs::{Authority, Identity, Request};
 use crate::keys::{SshKey, random_guid, random_hex};
+use crate::loggregator::{self, Agent};
 
 /// How often a program is started anew because someone else took the port picked for it.
 const PORT_ATTEMPTS: usize = 5;
@@ -39,6 +40,7 @@ pub struct Cell {
     proxy: Process,
     daemons: Vec<Daemon>,
     bbs: Bbs,
+    agent: Option<Agent>,
     proxy_address: SocketAddr,
     health_address: SocketAddr,
     host_key: SshKey,
@@ -69,6 +71,10 @@ impl Cell {
 
         let authority = Authority::new("devcell CA")?;
         let bbs = start_bbs(&authority, dir.path()).await?;
+        let agent = match options.loggregator {
+            true => Some(start_agent(&authority, dir.path()).await?),
+            false => None,
+        };
         let daemons = start_app(&app, &binaries, &bbs, dir.path(), &host_key, &options).await?;
         let place = Place {
             binaries: &binaries,
@@ -76,6 +82,7 @@ impl Cell {
             host_key: &host_key,
             password: &password,
             bbs_url: &bbs.url(),
+            agent: agent.as_ref().map(Agent::port),
         };
         let (proxy, proxy_address, health_address) = start_proxy(&place, &options).await?;
         write_known_hosts(dir.path(), proxy_address, &host_key)?;
@@ -88,6 +95,7 @@ impl Cell {
             proxy,
             daemons,
             bbs,
+            agent,
             proxy_address,
             health_address,
             host_key,
@@ -162,6 +170,11 @@ impl Cell {
         &self.bbs
     }
 
+    /// The double of the loggregator agent, if there is to be one.
+    pub fn agent(&self) -> Option<&Agent> {
+        self.agent.as_ref()
+    }
+
     /// The proxy.
     pub fn proxy(&self) -> &Process {
         &self.proxy
@@ -207,6 +220,9 @@ impl Cell {
             daemon.process.stop().await;
         }
         self.bbs.stop().await;
+        if let Some(agent) = &self.agent {
+            agent.stop().await;
+        }
     }
 
     fn programs(&self) -> impl Iterator<Item = &Process> {
@@ -271,15 +287,36 @@ async fn start_bbs(authority: &Authority, dir: &Path) -> Result<Bbs, RigError> {
     let names = ["localhost", "bbs.service.cf.internal"];
     let server = authority.issue(&Request::server(&names))?;
     let client = authority.issue(&Request::client("ssh-proxy.service.cf.internal"))?;
+    write_identity(dir, config::BBS_FILES, authority, &client)?;
+    Ok(Bbs::start(&server, authority).await?)
+}
+
+/// Starts the loggregator agent and leaves what its client needs in `dir`.
+async fn start_agent(authority: &Authority, dir: &Path) -> Result<Agent, RigError> {
+    let server = authority.issue(&Request::server(&[loggregator::SERVER_NAME]))?;
+    let client = authority.issue(&Request::client("ssh_proxy"))?;
+    write_identity(dir, config::AGENT_FILES, authority, &client)?;
+    Agent::start(&server, authority)
+        .await
+        .map_err(RigError::Agent)
+}
+
+/// Writes whom a client trusts and who it is.
+fn write_identity(
+    dir: &Path,
+    files: [&str; 3],
+    authority: &Authority,
+    client: &Identity,
+) -> Result<(), RigError> {
     let texts = [
         authority.certificate_pem(),
         client.certificate_pem().to_owned(),
         client.key_pem(),
     ];
-    for (name, text) in config::BBS_FILES.iter().zip(texts) {
+    for (name, text) in files.iter().zip(texts) {
         write(&dir.join(name), &text)?;
     }
-    Ok(Bbs::start(&server, authority).await?)
+    Ok(())
 }
 
 /// Starts the daemons of all instances and tells the BBS about them.
@@ -341,6 +378,7 @@ struct Place<'a> {
     host_key: &'a SshKey,
     password: &'a str,
     bbs_url: &'a str,
+    agent: Option<u16>,
 }
 
 async fn start_proxy(
@@ -376,6 +414,7 @@ fn proxy_launch(
             address,
             health_address,
             bbs_url: place.bbs_url,
+            agent: place.agent,
             dir: place.dir,
             host_key: place.host_key,
             password: place.password,

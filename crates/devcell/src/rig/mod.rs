@@ -98,4 +98,7 @@ pub enum RigError {
     /// The BBS double could not start.
     #[error("the BBS double: {0}")]
     Bbs(#[from] BbsStartError),
+    /// The double of the loggregator agent could not start.
+    #[error("the loggregator double: {0}")]
+    Agent(BbsStartError),
 }
