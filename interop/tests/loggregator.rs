@@ -314,6 +314,8 @@ async fn two_hundred_users_get_in_while_the_agent_does_not_read() {
         .unwrap();
     assert!(dropped.contains(r#""dropped":"#), "{dropped}");
     assert!(agent(&cell).envelopes().is_empty());
+    // The proxy tries a new connection, which is no better.
+    assert!(agent(&cell).wait_for_streams(2).await.is_some());
     // It wakes up, and hears of the last ones and of the next.
     agent(&cell).set_reading(true);
     visit(&cell).await;
