@@ -196,14 +196,23 @@ async fn send(mut agent: Agent, queue: &Queue, settings: &LoggregatorSettings) {
         if start.elapsed() > STABLE {
             pause = FIRST_PAUSE;
         }
-        agent = loop {
-            sleep(pause).await;
-            pause = (pause * 2).min(MAX_PAUSE);
-            if let Ok(agent) = Agent::dial(settings).await {
-                break agent;
-            }
-        };
+        agent = find_again(settings, &mut pause).await;
         info!("loggregator-agent-back");
+    }
+}
+
+/// Dials until the agent accepts us, with one line about why it does not.
+async fn find_again(settings: &LoggregatorSettings, pause: &mut Duration) -> Agent {
+    let mut told = false;
+    loop {
+        sleep(*pause).await;
+        *pause = (*pause * 2).min(MAX_PAUSE);
+        match Agent::dial(settings).await {
+            Ok(agent) => return agent,
+            Err(_) if told => {}
+            Err(error) => warn!(error, "loggregator-agent-not-back"),
+        }
+        told = true;
     }
 }
 
