@@ -2,6 +2,7 @@
 //! with any SSH client. Owns the command line and the life of the process; [`Cell`] does the rest.
 
 mod compile;
+mod enter;
 mod summary;
 
 use std::io::{self, Write};
@@ -13,7 +14,8 @@ use devcell::{Cell, CellOptions};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use compile::CompileError;
-use summary::Summary;
+use enter::Enter;
+use summary::{Summary, Tour};
 
 /// What ends the command with exit code 1. Every text is one line.
 #[derive(Debug, thiserror::Error)]
@@ -46,12 +48,15 @@ fn main() -> ExitCode {
 fn command_line() -> Command {
     Command::new("devcell")
         .about(
-            "Runs a local Cloud Foundry with one app: a BBS double, the real ssh-proxy and a real \
-             diego-sshd per instance. Prints what to paste, and runs until Ctrl-C.",
+            "Runs a local Cloud Foundry with one app: doubles of BBS, UAA and Cloud Controller, the \
+             real ssh-proxy and a real diego-sshd per instance. Prints what to paste, and runs \
+             until Ctrl-C. Enter prints a new one-time code.",
         )
         .after_help(
             "Under `cargo run` it first builds ssh-proxy and diego-sshd; otherwise it takes them \
-             from the directory in DEVCELL_BIN_DIR, or from beside itself.",
+             from the directory in DEVCELL_BIN_DIR, or from beside itself.\n\n\
+             Programs get new one-time codes by GET of the URL in `cf.authorize` of the JSON object, \
+             with `cf.authorization` as the Authorization header: the code is in the Location.",
         )
         .arg(
             Arg::new("port")
@@ -83,6 +88,7 @@ fn run(arguments: &ArgMatches) -> Result<(), Failure> {
     let mut options = CellOptions {
         instances: instances.into(),
         proxy_port: (port != 0).then_some(port),
+        cf_auth: true,
         ..CellOptions::default()
     };
     // Before the build: it can take minutes, and a taken port is known at once.
@@ -102,19 +108,38 @@ async fn serve(options: CellOptions, json: bool) -> Result<(), Failure> {
         // Dropping the half-started cell ends what it had started.
         () = stop.wait() => return Ok(()),
     };
-    let summary = Summary::of(&cell);
-    let text = if json {
-        summary.json()?
+    let summary = Summary::of(&cell)?;
+    let ended = if json {
+        print(&summary.json()?)?;
+        tokio::select! {
+            () = stop.wait() => None,
+            error = cell.program_ended() => Some(error),
+        }
     } else {
-        summary.text()
-    };
-    print(&text)?;
-    let ended = tokio::select! {
-        () = stop.wait() => None,
-        error = cell.program_ended() => Some(error),
+        print(&summary.text(&Tour::of(&cell)?))?;
+        tokio::select! {
+            () = stop.wait() => None,
+            error = cell.program_ended() => Some(error),
+            failure = codes_on_enter(&cell) => return Err(failure),
+        }
     };
     cell.stop().await;
     ended.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// Prints a code whenever Enter is pressed, until that fails.
+async fn codes_on_enter(cell: &Cell) -> Failure {
+    let mut enter = Enter::new();
+    loop {
+        enter.pressed().await;
+        let printed = cell
+            .cf_login(0)
+            .map_err(Failure::from)
+            .and_then(|login| Ok(print(&format!("  password: {}\n", login.password))?));
+        if let Err(failure) = printed {
+            return failure;
+        }
+    }
 }
 
 fn print(text: &str) -> io::Result<()> {

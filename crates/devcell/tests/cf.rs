@@ -1,5 +1,9 @@
 //! The doubles of UAA and Cloud Controller judged from outside by a small client of their own.
-#![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests are tests too"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use devcell::certs::{Authority, Identity, Request as CertRequest, Validity, provider};
 use devcell::cloud_controller::{Access, CloudController, Process};
 use devcell::fault::Fault;
-use devcell::uaa::{BasicAuth, TOKEN_PATH, TokenShape, Uaa, User};
+use devcell::uaa::{BasicAuth, TOKEN_LIFETIME, TOKEN_PATH, TokenShape, Uaa, User};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::{Request, Response};
@@ -128,8 +132,8 @@ impl Fixture {
 
     fn token(&self, user: &User) -> String {
         let tokens = self.uaa.tokens();
-        let token = tokens.issue(user, "ssh-proxy", &TokenShape::Jwt).unwrap();
-        format!("bearer {token}")
+        let token = tokens.issue(user, "ssh-proxy", &TokenShape::Jwt, TOKEN_LIFETIME);
+        format!("bearer {}", token.unwrap())
     }
 }
 

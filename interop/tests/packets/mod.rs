@@ -85,6 +85,15 @@ pub fn proxy_door(cell: &Cell) -> Door {
     }
 }
 
+/// The proxy, for whoever has `login`.
+pub fn door_of(cell: &Cell, login: &Login) -> Door {
+    Door {
+        user: login.user.clone(),
+        password: Some(login.password.clone()),
+        ..proxy_door(cell)
+    }
+}
+
 /// The daemon of the first instance.
 pub fn daemon_door(cell: &Cell) -> Door {
     Door {

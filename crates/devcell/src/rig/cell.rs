@@ -13,11 +13,12 @@ use serde::Serialize;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::cf::Cf;
+use super::cf::{CF_CA, Cf};
 use super::config::{self, App, CONTAINER_PORT, CellOptions, ProxyPlace};
 use super::files::{error_at, write};
 use super::instance_tls::Fronts;
 use super::process::{Launch, Process, Ready};
+use super::web::Web;
 use super::{Binaries, RigError};
 use crate::bbs::Bbs;
 use crate::bbs::messages::{ActualLrp, DesiredLrp, NetInfo};
@@ -62,6 +63,8 @@ struct Daemon {
     address: SocketAddr,
     /// TLS before it.
     front: Option<Front>,
+    /// What the app is for.
+    web: Web,
 }
 
 impl Cell {
@@ -161,6 +164,11 @@ impl Cell {
         })
     }
 
+    /// The certificates to verify UAA and Cloud Controller with.
+    pub fn ca_file(&self) -> PathBuf {
+        self.dir.path().join(CF_CA)
+    }
+
     /// The UAA double.
     pub fn uaa(&self) -> &Uaa {
         &self.cf.uaa
@@ -229,6 +237,11 @@ impl Cell {
     /// Where the daemon of one instance listens, for clients that go around the proxy.
     pub fn daemon_address(&self, index: usize) -> Option<SocketAddr> {
         self.daemons.get(index).map(|daemon| daemon.address)
+    }
+
+    /// Where one instance serves the app, a page that says which instance it is.
+    pub fn app_address(&self, index: usize) -> Option<SocketAddr> {
+        self.daemons.get(index).map(|daemon| daemon.web.address())
     }
 
     /// Where the TLS front of one instance listens, if it has one.
@@ -358,8 +371,9 @@ async fn start_app(
         let home = around.dir.join(format!("instance-{index}"));
         let tmp = home.join("tmp");
         std::fs::create_dir_all(&tmp).map_err(|error| error_at(&tmp, error))?;
-        let env = config::daemon_env(index, &guid, app, &home, options);
-        let daemon = start_daemon(|address| Launch {
+        let web = Web::start(index).await?;
+        let env = config::daemon_env(index, &guid, web.address(), app, &home, options);
+        let (process, address) = start_daemon(|address| Launch {
             name: format!("{} of instance {index}", Binaries::DIEGO_SSHD),
             program: around.binaries.diego_sshd.clone(),
             args: config::daemon_args(address, app, options),
@@ -367,12 +381,18 @@ async fn start_app(
             dir: home.clone(),
             ready: ready(options.daemon_log_level, "sshd.started", address),
             mark: Some(format!("INSTANCE_GUID={guid}")),
-        });
-        let mut daemon = daemon.await?;
-        if let Some(fronts) = around.fronts {
-            let front = fronts.start(&guid, daemon.address, around.authority);
-            daemon.front = Some(front.await?);
-        }
+        })
+        .await?;
+        let front = match around.fronts {
+            Some(fronts) => Some(fronts.start(&guid, address, around.authority).await?),
+            None => None,
+        };
+        let daemon = Daemon {
+            process,
+            address,
+            front,
+            web,
+        };
         let row_index = i32::try_from(index).unwrap_or(i32::MAX);
         let row = ActualLrp::running(&app.process_guid, row_index, &guid)
             .at(net_info(&daemon, around.fronts));
@@ -393,18 +413,14 @@ fn net_info(daemon: &Daemon, fronts: Option<&Fronts>) -> NetInfo {
     }
 }
 
-async fn start_daemon(launch: impl Fn(SocketAddr) -> Launch) -> Result<Daemon, RigError> {
+async fn start_daemon(
+    launch: impl Fn(SocketAddr) -> Launch,
+) -> Result<(Process, SocketAddr), RigError> {
     let mut attempt = 1;
     loop {
         let address = local(free_port()?);
         match Process::start(launch(address)).await {
-            Ok(process) => {
-                return Ok(Daemon {
-                    process,
-                    address,
-                    front: None,
-                });
-            }
+            Ok(process) => return Ok((process, address)),
             Err(error) if attempt < PORT_ATTEMPTS && is_port_taken(&error) => attempt += 1,
             Err(error) => return Err(error),
         }
@@ -488,7 +504,7 @@ fn local(port: u16) -> SocketAddr {
 
 /// Picks a port that is free now. The programs do not print which port they got for `:0`, so one
 /// has to be named, and until they bind it anybody may take it: hence [`PORT_ATTEMPTS`].
-fn free_port() -> Result<u16, RigError> {
+pub fn free_port() -> Result<u16, RigError> {
     let listener = TcpListener::bind(local(0)).map_err(RigError::NoPort)?;
     Ok(listener.local_addr().map_err(RigError::NoPort)?.port())
 }

@@ -16,6 +16,9 @@ use crate::uaa::{SSH_CLIENT, Uaa, User};
 /// The name of the one user who may enter the app.
 const DEVELOPER: &str = "developer@example.com";
 
+/// The certificates to verify both with, in the cell's directory.
+pub(super) const CF_CA: &str = "cf-ca.crt";
+
 /// UAA, Cloud Controller and their one user.
 #[derive(Debug)]
 pub(super) struct Cf {
@@ -59,7 +62,7 @@ impl Cf {
         dir: &Path,
         options: &CellOptions,
     ) -> Result<Value, RigError> {
-        let ca = dir.join("cf-ca.crt");
+        let ca = dir.join(CF_CA);
         files::write(&ca, &authority.certificate_pem())?;
         let mut config = json!({
             "enable_cf_auth": options.cf_auth,

@@ -213,10 +213,12 @@ pub(super) fn daemon_args(address: SocketAddr, app: &App, options: &CellOptions)
     given.into_iter().chain(extra).map(OsString::from).collect()
 }
 
-/// The environment of an app in its container, with `home` in place of `/home/vcap`.
+/// The environment of an app in its container, with `home` in place of `/home/vcap`, and `web` where
+/// the app is served.
 pub(super) fn daemon_env(
     index: usize,
     instance_guid: &str,
+    web: SocketAddr,
     app: &App,
     home: &Path,
     options: &CellOptions,
@@ -235,7 +237,7 @@ pub(super) fn daemon_env(
         "space_name": "devcell-space",
     });
     let texts = [
-        ("CF_INSTANCE_ADDR", "127.0.0.1:8080".to_owned()),
+        ("CF_INSTANCE_ADDR", web.to_string()),
         ("CF_INSTANCE_GUID", instance_guid.to_owned()),
         ("CF_INSTANCE_INDEX", index.to_string()),
         ("CF_INSTANCE_INTERNAL_IP", "127.0.0.1".to_owned()),
@@ -245,7 +247,7 @@ pub(super) fn daemon_env(
         ("INSTANCE_INDEX", index.to_string()),
         ("LANG", "en_US.UTF-8".to_owned()),
         ("MEMORY_LIMIT", "256m".to_owned()),
-        ("PORT", "8080".to_owned()),
+        ("PORT", web.port().to_string()),
         ("USER", "vcap".to_owned()),
         ("VCAP_APPLICATION", application.to_string()),
         ("VCAP_SERVICES", "{}".to_owned()),

@@ -12,13 +12,14 @@ mod instance_tls;
 mod leftovers;
 mod output;
 mod process;
+mod web;
 
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
 pub use binaries::{BIN_DIR_VARIABLE, Binaries};
-pub use cell::{Cell, Login};
+pub use cell::{Cell, Login, free_port};
 pub use config::{CcAccess, CellOptions, LogLevel};
 pub use instance_tls::{ClientCertificate, InstanceCertificate, InstanceTls};
 pub use output::Mark;

@@ -11,7 +11,6 @@ use hyper::header::{CACHE_CONTROL, LOCATION, PRAGMA, WWW_AUTHENTICATE};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::token::TOKEN_LIFETIME;
 use super::{AUTHORIZE_PATH, BasicAuth, State, TOKEN_PATH, Tokens, form};
 use crate::answer::{self, Answer, JSON, status, with};
 use crate::keys::random_hex;
@@ -131,13 +130,18 @@ impl Site {
         }
         let token = self
             .tokens
-            .issue(&code.user, &client, &state.token_shape)
+            .issue(
+                &code.user,
+                &client,
+                &state.token_shape,
+                state.token_lifetime,
+            )
             .map_err(|_| Refused::server_error())?;
         let refresh = random_hex(16).map_err(|_| Refused::server_error())?;
         let body = json!({
             "access_token": token,
             "token_type": state.token_type,
-            "expires_in": TOKEN_LIFETIME.as_secs(),
+            "expires_in": state.token_lifetime.as_secs(),
             "scope": code.user.scopes.join(" "),
             "jti": &refresh,
             "refresh_token": format!("{refresh}-r"),

@@ -27,6 +27,9 @@ pub const AUTHORIZE_PATH: &str = "/oauth/authorize";
 /// The OAuth client that the cf CLI asks codes for unless Cloud Controller names another.
 pub const SSH_CLIENT: &str = "ssh-proxy";
 
+/// How long a token is good, as UAA has it by default.
+pub const TOKEN_LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
+
 /// How long a code can be used, as UAA has it.
 pub const CODE_LIFETIME: Duration = Duration::from_secs(5 * 60);
 
@@ -86,6 +89,8 @@ pub struct State {
     pub token_shape: TokenShape,
     /// What the answer calls their type.
     pub token_type: String,
+    /// How long tokens made from now on are good.
+    pub token_lifetime: Duration,
     codes: BTreeMap<String, Code>,
 }
 
@@ -106,6 +111,7 @@ impl State {
             code_lifetime: CODE_LIFETIME,
             token_shape: TokenShape::default(),
             token_type: "bearer".to_owned(),
+            token_lifetime: TOKEN_LIFETIME,
             codes: BTreeMap::new(),
         }
     }
@@ -186,7 +192,8 @@ impl Uaa {
     pub fn login(&self, user: &User) -> Result<String, KeyError> {
         let mut user = user.clone();
         user.scopes.push("uaa.user".to_owned());
-        self.tokens().issue(&user, "cf", &TokenShape::Jwt)
+        let tokens = self.tokens();
+        tokens.issue(&user, "cf", &TokenShape::Jwt, TOKEN_LIFETIME)
     }
 
     /// The tokens that it gave out, for a Cloud Controller that has to judge them.

@@ -15,9 +15,6 @@ use super::User;
 use crate::keys::{KeyError, random_hex};
 use crate::server::lock;
 
-/// How long a token is good for, as UAA has it by default.
-pub(super) const TOKEN_LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
-
 /// What a token looks like.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum TokenShape {
@@ -45,10 +42,16 @@ pub struct Grant {
 pub struct Tokens(Arc<Mutex<BTreeMap<String, Grant>>>);
 
 impl Tokens {
-    /// Gives out a token.
-    pub fn issue(&self, user: &User, client: &str, shape: &TokenShape) -> Result<String, KeyError> {
+    /// Gives out a token that is good for `lifetime`.
+    pub fn issue(
+        &self,
+        user: &User,
+        client: &str,
+        shape: &TokenShape,
+        lifetime: Duration,
+    ) -> Result<String, KeyError> {
         let token = match shape {
-            TokenShape::Jwt => jwt(user, client)?,
+            TokenShape::Jwt => jwt(user, client, lifetime)?,
             TokenShape::Opaque => random_hex(16)?,
             TokenShape::Exactly(text) => text.clone(),
         };
@@ -56,7 +59,7 @@ impl Tokens {
         let grant = Grant {
             user: user.clone(),
             client: client.to_owned(),
-            expires: now + TOKEN_LIFETIME,
+            expires: now + lifetime,
         };
         let mut tokens = lock(&self.0);
         tokens.retain(|_, grant| grant.expires > now);
@@ -71,15 +74,10 @@ impl Tokens {
         let good = kind.eq_ignore_ascii_case("bearer") && grant.expires > Instant::now();
         good.then_some(grant)
     }
-
-    /// Makes all tokens worthless, as when a user is logged out everywhere.
-    pub fn revoke_all(&self) {
-        lock(&self.0).clear();
-    }
 }
 
 /// A token with the claims that UAA puts in. Nobody here checks the signature, but it is a real one.
-fn jwt(user: &User, client: &str) -> Result<String, KeyError> {
+fn jwt(user: &User, client: &str, lifetime: Duration) -> Result<String, KeyError> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
@@ -100,7 +98,7 @@ fn jwt(user: &User, client: &str) -> Result<String, KeyError> {
         "aud": ["cloud_controller", client, "openid"],
         "iss": "https://uaa.devcell.example.com/oauth/token",
         "iat": now,
-        "exp": now + TOKEN_LIFETIME.as_secs(),
+        "exp": now + lifetime.as_secs(),
         "zid": "uaa",
         "rev_sig": "devcell",
     });
@@ -119,10 +117,12 @@ fn jwt(user: &User, client: &str) -> Result<String, KeyError> {
 mod tests {
     use super::*;
 
+    const HOUR: Duration = Duration::from_secs(3600);
+
     #[test]
     fn tokens_are_known_by_their_text_and_carry_claims() {
         let (tokens, user) = (Tokens::default(), User::new("u1", "ann"));
-        let jwt = tokens.issue(&user, "c", &TokenShape::Jwt).unwrap();
+        let jwt = tokens.issue(&user, "c", &TokenShape::Jwt, HOUR).unwrap();
         let parts: Vec<&str> = jwt.split('.').collect();
         assert_eq!(parts.len(), 3);
         let claims = URL_SAFE_NO_PAD.decode(parts[1]).unwrap();
@@ -135,9 +135,9 @@ mod tests {
         assert_eq!(tokens.judge(&format!("basic {jwt}")), None);
         assert_eq!(tokens.judge("bearer x"), None);
         let shape = TokenShape::Exactly("with space".to_owned());
-        let odd = tokens.issue(&user, "c", &shape).unwrap();
+        let odd = tokens.issue(&user, "c", &shape, HOUR).unwrap();
         assert!(tokens.judge(&format!("Bearer {odd}")).is_some());
-        tokens.revoke_all();
-        assert_eq!(tokens.judge(&format!("bearer {jwt}")), None);
+        let old = tokens.issue(&user, "c", &TokenShape::Jwt, Duration::ZERO);
+        assert_eq!(tokens.judge(&format!("bearer {}", old.unwrap())), None);
     }
 }

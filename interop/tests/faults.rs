@@ -1,0 +1,283 @@
+//! The table of faults: each service of the platform that a login needs, in each kind of trouble.
+//! Every login is refused with the reason, or served, before its time is up; sessions that are there go
+//! on; users who do not need the service do not notice; and all is well when the trouble is over.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests are tests too"
+)]
+
+mod packets;
+
+use std::time::Duration;
+
+use devcell::certs::{Authority, Identity, Request, Validity};
+use devcell::fault::Fault;
+use devcell::{Cell, CellOptions};
+use packets::*;
+use ssh_proto::Error;
+
+/// A service that logins need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Service {
+    Uaa,
+    CloudController,
+    Bbs,
+}
+
+/// What is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// Nobody listens on its port.
+    Down,
+    /// It is there, and does this to connections and calls.
+    Fault(Fault),
+    /// It sends its callers to itself.
+    RedirectLoop,
+    /// Its certificate is by an authority that the proxy does not know.
+    OtherAuthority,
+    /// Its certificate is made out to another host.
+    OtherName,
+    /// Its certificate was good once.
+    Expired,
+}
+
+/// How a login has to end meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Served,
+    /// With the words for a service that does not answer.
+    Refused,
+    /// With this code.
+    RefusedAs(&'static str),
+}
+
+const GIB: u64 = 1 << 30;
+
+impl Service {
+    fn set_fault(self, cell: &Cell, fault: Fault) {
+        match self {
+            Self::Uaa => cell.uaa().set_fault(fault),
+            Self::CloudController => cell.cloud_controller().set_fault(fault),
+            Self::Bbs => cell.bbs().set_fault(fault),
+        }
+    }
+
+    fn show(self, cell: &Cell, identity: &Identity) {
+        match self {
+            Self::Uaa => cell.uaa().show(identity),
+            Self::CloudController => cell.cloud_controller().show(identity, None),
+            Self::Bbs => cell.bbs().show(identity, cell.authority()),
+        }
+        .unwrap();
+    }
+
+    async fn stop(self, cell: &Cell) {
+        match self {
+            Self::Uaa => cell.uaa().stop().await,
+            Self::CloudController => cell.cloud_controller().stop().await,
+            Self::Bbs => cell.bbs().stop().await,
+        }
+    }
+
+    /// Listens again. Connections that the proxy kept are gone, so that it meets new ones.
+    async fn start_again(self, cell: &Cell) {
+        match self {
+            Self::Uaa => cell.uaa().start_again().await,
+            Self::CloudController => cell.cloud_controller().start_again().await,
+            Self::Bbs => cell.bbs().start_again().await,
+        }
+        .unwrap();
+    }
+
+    fn url(self, cell: &Cell) -> String {
+        match self {
+            Self::Uaa => cell.uaa().token_url(),
+            Self::CloudController => cell.cloud_controller().url(),
+            Self::Bbs => cell.bbs().url(),
+        }
+    }
+
+    /// Requests that it has read.
+    fn calls(self, cell: &Cell) -> usize {
+        match self {
+            Self::Uaa => cell.uaa().calls().len(),
+            Self::CloudController => cell.cloud_controller().calls().len(),
+            Self::Bbs => cell.bbs().calls().len(),
+        }
+    }
+
+    /// The most requests that one login may make of it: a code is used up by the first, each call to
+    /// Cloud Controller is audited, and BBS is asked again.
+    fn most_calls(self) -> usize {
+        match self {
+            Self::Uaa | Self::CloudController => 1,
+            Self::Bbs => 3,
+        }
+    }
+}
+
+/// Lets the trouble begin.
+async fn begin(cell: &Cell, service: Service, trouble: &Trouble) {
+    let show = |authority: &Authority, request: Request| {
+        service.show(cell, &authority.issue(&request).unwrap());
+    };
+    let good = Request::server(&["localhost"]);
+    service.start_again(cell).await;
+    match trouble {
+        Trouble::Down => service.stop(cell).await,
+        Trouble::Fault(fault) => service.set_fault(cell, fault.clone()),
+        Trouble::RedirectLoop => {
+            let to = service.url(cell);
+            let fault = Fault::Redirect { status: 307, to };
+            service.set_fault(cell, fault);
+        }
+        Trouble::OtherAuthority => show(&Authority::new("devcell CA").unwrap(), good),
+        Trouble::OtherName => {
+            let mut other = Request::server(&["elsewhere"]);
+            other.ips.clear();
+            show(cell.authority(), other);
+        }
+        Trouble::Expired => show(cell.authority(), good.valid(Validity::Expired)),
+    }
+}
+
+/// Ends it.
+async fn end(cell: &Cell, service: Service) {
+    service.set_fault(cell, Fault::None);
+    let good = cell.authority().issue(&Request::server(&["localhost"]));
+    service.show(cell, &good.unwrap());
+    service.start_again(cell).await;
+}
+
+/// How a login with a new code ends.
+async fn login(cell: &Cell) -> Result<(), String> {
+    let login = cell.cf_login(1).unwrap();
+    let mut raw = Raw::served(cell.proxy_address()).await;
+    match raw.try_password(&login.user, &login.password).await {
+        Ok(true) => {
+            let finished = raw.run(0, "echo in").await.unwrap();
+            assert_eq!(finished.stdout, b"in\n");
+            Ok(())
+        }
+        Ok(false) => Err(raw.banners.concat()),
+        Err(Error::Disconnected { description, .. }) => Err(description),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn is_told(ended: Result<(), String>, code: &str) {
+    let told = ended.unwrap_err();
+    assert!(told.ends_with(&format!("[{code}]")), "{told}");
+}
+
+/// One row of the table.
+async fn meets(service: Service, trouble: Trouble, expected: End) {
+    let cell = Cell::start(CellOptions {
+        cf_auth: true,
+        ..options()
+    })
+    .await
+    .unwrap();
+    // One user of each realm is there before; both realms need BBS to come in.
+    let mut operator = Bystander::enter(&proxy_door(&cell)).await;
+    let mut developer = {
+        let login = cell.cf_login(0).unwrap();
+        Bystander::enter(&door_of(&cell, &login)).await
+    };
+    begin(&cell, service, &trouble).await;
+    let before = service.calls(&cell);
+
+    let attempt = async {
+        let ended = login(&cell).await;
+        match expected {
+            End::Served => assert_eq!(ended, Ok(())),
+            // Not for the deadline of the login: what is wrong was known before.
+            End::Refused => is_told(ended, "platform_unavailable"),
+            End::RefusedAs(code) => is_told(ended, code),
+        }
+    };
+    let meanwhile = async {
+        operator.is_undisturbed().await;
+        developer.is_undisturbed().await;
+        if service != Service::Bbs {
+            operator.all_is_well().await;
+        }
+    };
+    tokio::join!(attempt, meanwhile);
+    let calls = service.calls(&cell) - before;
+    assert!(calls <= service.most_calls(), "{calls} calls");
+
+    end(&cell, service).await;
+    assert_eq!(login(&cell).await, Ok(()));
+    operator.all_is_well().await;
+    developer.is_undisturbed().await;
+    cell.stop().await;
+}
+
+/// The rows of one service: the name of the test, the trouble, and how a login ends.
+macro_rules! rows {
+    ($service:expr, $($name:ident: $trouble:expr => $end:expr,)*) => {
+        $(
+            #[tokio::test]
+            async fn $name() {
+                meets($service, $trouble, $end).await;
+            }
+        )*
+    };
+}
+
+/// The table: rows that are the same for each service, and those of its own.
+macro_rules! table {
+    ($($module:ident: $service:expr, { $($own:tt)* })*) => {
+        $(
+            mod $module {
+                use devcell::fault::Fault::*;
+
+                use super::End::*;
+                use super::Trouble::*;
+                use super::*;
+
+                rows!(
+                    $service,
+                    down: Down => Refused,
+                    closes: Fault(CloseAfterAccept) => Refused,
+                    resets: Fault(Reset) => Refused,
+                    closes_after_the_request: Fault(CloseAfterRequest) => Refused,
+                    hangs_before_tls: Fault(HangBeforeTls) => Refused,
+                    hangs: Fault(Hang) => Refused,
+                    slow_but_in_time: Fault(Slow(Duration::from_millis(100))) => Served,
+                    too_slow: Fault(Slow(Duration::from_secs(60))) => Refused,
+                    drips: Fault(Drip(Duration::from_millis(50))) => Refused,
+                    answers_500: Fault(Status(500)) => Refused,
+                    answers_503: Fault(Status(503)) => Refused,
+                    garbage: Fault(Garbage) => Refused,
+                    half_a_body: Fault(Truncated) => Refused,
+                    a_gibibyte: Fault(HugeBody(GIB)) => Refused,
+                    redirects_for_ever: RedirectLoop => Refused,
+                    certificate_of_another_authority: OtherAuthority => Refused,
+                    certificate_of_another_host: OtherName => Refused,
+                    expired_certificate: Expired => Refused,
+                    $($own)*
+                );
+            }
+        )*
+    };
+}
+
+table! {
+    uaa: Service::Uaa, {
+        something_else_got_the_port: Fault(NotProtobuf) => Refused,
+        nothing_in_it: Fault(EmptyOk) => Refused,
+    }
+    cloud_controller: Service::CloudController, {
+        // A 404 is what it says of processes that it does not know.
+        something_else_got_the_port: Fault(NotProtobuf) => RefusedAs("no_such_process"),
+        nothing_in_it: Fault(EmptyOk) => Refused,
+    }
+    bbs: Service::Bbs, {
+        something_else_got_the_port: Fault(NotProtobuf) => Refused,
+        // The clients of BBS take it for an empty list.
+        nothing_in_it: Fault(EmptyOk) => RefusedAs("instance_not_found"),
+    }
+}
