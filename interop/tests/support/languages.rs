@@ -54,7 +54,9 @@ pub fn prepared(path: &str) -> PathBuf {
 
 /// A file of `interop/clients`.
 pub fn source(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(path)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("clients")
+        .join(path)
 }
 
 /// Writes what a client is told: where to log in and how, and where its files are.
