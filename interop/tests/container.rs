@@ -37,7 +37,7 @@ const MOST_BYTES: u64 = 6_000_000;
 /// In memory before the first connection.
 const MOST_RESIDENT_KB: u64 = 5 * 1024;
 
-/// Of the connections of one test, far more than a limit of 64 descriptors or 3 processes allows.
+/// Of the connections of one test, far more than a limit of 64 descriptors or 4 processes allows.
 const MANY: u32 = 64;
 
 /// A cell of one instance whose daemon is started by this command.
@@ -257,9 +257,9 @@ impl Crowd {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_processes_to_start_the_user_is_told_and_others_go_on() {
     let room = Room::new(VCAP);
-    // The daemon and two more; besides, the threads that serve files count.
+    // The daemon, its thread for files, and two more.
     let (_, mut command) = as_nobody_known(with_roots_rights(&[]));
-    command.extend(["prlimit".into(), "--nproc=3".into(), room.program()]);
+    command.extend(["prlimit".into(), "--nproc=4".into(), room.program()]);
     let cell = cell_of(started_by(command)).await;
     for door in doors(&cell) {
         let mut crowd = Crowd::enter(&door).await;

@@ -36,7 +36,8 @@ both! {
     async fn every_operation(target: Target) {
         let python = prepared("python/bin/python");
         let mut command = target.program(python.to_str().expect("UTF-8"));
-        command.arg(source("python/paramiko_client.py"));
+        // Nothing is to be left among the sources.
+        command.arg("-B").arg(source("python/paramiko_client.py"));
         languages::all_succeed(&target, command, OPERATIONS).await;
     }
 }
