@@ -274,6 +274,22 @@ async fn without_processes_to_start_the_user_is_told_and_others_go_on() {
         let finished = other.finish(0, peer).await.unwrap();
         assert_eq!(finished.status, Some(255));
         crowd.goes_on().await;
+        // Files need none.
+        let peer = other.open_session(2, 1 << 20).await.unwrap();
+        other.send(&request(peer, "subsystem", true, &[b"sftp"]));
+        let mut list = Vec::new();
+        // draft-ietf-secsh-filexfer-02: INIT with a version, and LSTAT.
+        list.put_string(&[1, 0, 0, 0, 3]);
+        list.put_string(&[7, 0, 0, 0, 1, 0, 0, 0, 1, b'/']);
+        other.send(&data(peer, &list));
+        let mut replies = Vec::new();
+        // Attributes come last.
+        while !matches!(second(&replies), Some([105, ..])) {
+            let packet = other.wait_for(msg::CHANNEL_DATA).await.unwrap();
+            replies.extend_from_slice(Reader::new(&packet[5..]).string().unwrap());
+        }
+        other.send(&plain(msg::CHANNEL_EOF, peer));
+        other.finish(2, peer).await.unwrap();
         crowd.end_one().await;
         crowd.start().await.unwrap();
         crowd.end_one().await;
@@ -282,6 +298,13 @@ async fn without_processes_to_start_the_user_is_told_and_others_go_on() {
         crowd.end_one().await;
     }
     cell.stop().await;
+}
+
+/// The second of several packets of sftp, if it is there.
+fn second(packets: &[u8]) -> Option<&[u8]> {
+    let mut reader = Reader::new(packets);
+    reader.string().ok()?;
+    reader.string().ok()
 }
 
 #[tokio::test(flavor = "multi_thread")]
