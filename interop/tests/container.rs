@@ -371,7 +371,7 @@ async fn without_terminals_everything_else_works() {
     let mut enter = Command::new("nsenter");
     enter.args(["--target", &target, "--mount"]);
     if !is_root() {
-        enter.arg("--user");
+        enter.args(["--user", "--preserve-credentials"]);
     }
     enter.args(["umount", "/dev"]);
     succeeds(process::run(enter, b"").await);

@@ -324,12 +324,12 @@ async fn pass(client: TcpStream, server: &TcpStream, bytes: u32, mut cut: onesho
             _ = client.readable() => [&client, server],
             _ = server.readable() => [server, &client],
         };
-        let [from, mut to] = ready;
+        let [from, to] = ready;
         let room = buffer.len().min(left);
         match from.try_read(&mut buffer[..room]) {
             Ok(0) => return,
             Ok(count) => {
-                let written = write_all(&mut to, &buffer[..count]);
+                let written = write_all(to, &buffer[..count]);
                 tokio::select! {
                     _ = &mut cut => return,
                     written = written => if written.is_err() { return },

@@ -193,9 +193,14 @@ pub fn resident_kb(pid: u32) -> u64 {
 }
 
 /// Its descriptors.
+///
+/// # Panics
+/// This is not root: a daemon hides what it has from its own user.
 pub fn descriptors(pid: u32) -> usize {
     let entries = fs::read_dir(format!("/proc/{pid}/fd"));
-    entries.expect("a living process").count()
+    entries
+        .expect("a living process, and root's rights")
+        .count()
 }
 
 /// Its children, dead ones that it has not waited for included.
