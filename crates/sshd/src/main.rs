@@ -24,7 +24,7 @@ use sshd::environment::DaemonEnvironment;
 use sshd::listen::{self, ListenError};
 use sshd::secret;
 use sshd::server::Server;
-use sshd::stay_behind;
+use sshd::{share_one_heap, stay_behind};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -114,6 +114,7 @@ fn start() -> Result<u8, Failure> {
     if let Some(code) = stay_behind().map_err(Failure::Fork)? {
         return Ok(code);
     }
+    share_one_heap();
     init_logging(&config.log)?;
     let keys = parse_keys(&config)?;
     if let Some(address) = &config.debug_address {

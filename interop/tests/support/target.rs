@@ -53,6 +53,11 @@ impl Target {
             instance_key: KeyKind::Ed25519,
             ..CellOptions::default()
         };
+        Self::direct_with(options).await
+    }
+
+    /// A daemon that nothing stands before, in a cell of a special make.
+    pub async fn direct_with(options: CellOptions) -> Self {
         let cell = start(options).await;
         let address = cell.daemon_address(0).expect("an instance");
         // As in Cloud Foundry, the instance's key is its host key and its user's.
