@@ -10,6 +10,12 @@ use crate::platform::cloud_controller::CloudControllerError;
 use crate::platform::uaa::UaaError;
 use crate::target::TargetError;
 
+/// What is told where the code may be used up for nothing.
+const CODE_UNAVAILABLE: (&str, &str) = (
+    "platform_unavailable",
+    "a service of the platform does not answer; try again later with a new code (`cf ssh-code`)",
+);
+
 /// A login that ends without a relay.
 #[derive(Debug, Error)]
 pub(crate) enum Refusal {
@@ -170,8 +176,108 @@ fn of_cloud_controller(error: &CloudControllerError) -> (&'static str, &'static 
     }
 }
 
-/// What is told where the code may be used up for nothing.
-const CODE_UNAVAILABLE: (&str, &str) = (
-    "platform_unavailable",
-    "a service of the platform does not answer; try again later with a new code (`cf ssh-code`)",
-);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::call::CallError;
+
+    /// Most bytes of a text, so that it fits into a DISCONNECT that every client shows.
+    const MAX_TEXT: usize = 400;
+
+    fn instance() -> (String, i32) {
+        ("guid".to_owned(), 0)
+    }
+
+    /// Every refusal with its code.
+    fn all() -> Vec<(Refusal, &'static str)> {
+        let (guid, index) = instance();
+        let text = || "10.0.0.1:61001: secret detail".to_owned();
+        let call = || CallError::Unavailable(text());
+        vec![
+            (Refusal::UnknownUser, "invalid_credentials"),
+            (Refusal::InvalidCredentials, "invalid_credentials"),
+            (UaaError::InvalidCode.into(), "invalid_code"),
+            (UaaError::Client.into(), "uaa_client_rejected"),
+            (UaaError::Busy.into(), "busy"),
+            (UaaError::Status(500).into(), "platform_unavailable"),
+            (UaaError::Garbled("x").into(), "platform_unavailable"),
+            (UaaError::Call(call()).into(), "platform_unavailable"),
+            (CloudControllerError::SshDisabled.into(), "ssh_disabled"),
+            (CloudControllerError::NoRole.into(), "no_role"),
+            (
+                CloudControllerError::NoSuchProcess.into(),
+                "no_such_process",
+            ),
+            (CloudControllerError::TokenRefused.into(), "token_refused"),
+            (
+                CloudControllerError::Status(500).into(),
+                "platform_unavailable",
+            ),
+            (CloudControllerError::Garbled.into(), "platform_unavailable"),
+            (
+                CloudControllerError::Call(call()).into(),
+                "platform_unavailable",
+            ),
+            (BbsError::NotFound(text()).into(), "instance_not_found"),
+            (
+                BbsError::NoInstance { guid, index }.into(),
+                "instance_not_found",
+            ),
+            (
+                BbsError::NotRunning { state: text() }.into(),
+                "instance_not_running",
+            ),
+            (
+                BbsError::Timeout(Some(text())).into(),
+                "platform_unavailable",
+            ),
+            (TargetError::NoRoute.into(), "no_ssh_route"),
+            (TargetError::NoPort(2222).into(), "no_ssh_port"),
+            (Refusal::Dial(text()), "instance_unreachable"),
+            (Refusal::Tls(text()), "instance_certificate"),
+            (Refusal::HostKey(text()), "instance_host_key"),
+            (Refusal::Handshake(text()), "instance_handshake"),
+        ]
+    }
+
+    #[test]
+    fn users_are_told_a_code_and_a_short_text_without_details() {
+        for (refusal, code) in all() {
+            assert_eq!(refusal.code(), code, "{refusal}");
+            let (Denied::Retry(Some(text)) | Denied::Final(text)) = refusal.denied() else {
+                panic!("{refusal} without a text")
+            };
+            assert!(text.ends_with(&format!("[{code}]")), "{text}");
+            assert!(text.len() <= MAX_TEXT && text.is_ascii(), "{text}");
+            assert!(!text.contains("secret detail"), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_a_wrong_password_or_code_can_be_tried_again() {
+        for (refusal, code) in all() {
+            let again = matches!(refusal.denied(), Denied::Retry(_));
+            assert_eq!(
+                again,
+                ["invalid_credentials", "invalid_code"].contains(&code),
+                "{refusal}"
+            );
+        }
+    }
+
+    #[test]
+    fn strangers_are_told_nothing_about_apps() {
+        for (refusal, code) in all() {
+            let before_login = [
+                "invalid_credentials",
+                "invalid_code",
+                "uaa_client_rejected",
+                "busy",
+                "platform_unavailable",
+            ];
+            if refusal.is_of_stranger() {
+                assert!(before_login.contains(&code), "{refusal}");
+            }
+        }
+    }
+}

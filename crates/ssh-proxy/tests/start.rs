@@ -223,3 +223,28 @@ fn the_proxy_starts_serves_and_stops_at_a_signal() {
     assert_eq!(rest[0]["message"], "ssh-proxy.server.stopping-server");
     assert_eq!(rest[1]["message"], "ssh-proxy.exited");
 }
+
+#[test]
+fn who_does_not_verify_is_warned_at_the_start() {
+    let mut rig = Rig::new();
+    for (key, value) in [
+        ("cc_api_url", "https://127.0.0.1:1"),
+        ("uaa_token_url", "https://127.0.0.1:1/oauth/token"),
+        ("uaa_username", "ssh-proxy"),
+        ("uaa_password", "secret"),
+    ] {
+        rig = rig.set(key, value);
+    }
+    let rig = rig
+        .set("enable_cf_auth", true)
+        .set("skip_cert_verify", true);
+    let mut child = Running(rig.command().stdout(Stdio::piped()).spawn().unwrap());
+    let mut stdout = BufReader::new(child.0.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        line["message"],
+        "ssh-proxy.uaa-and-cloud-controller-not-verified"
+    );
+}

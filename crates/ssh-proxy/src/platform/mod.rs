@@ -3,7 +3,7 @@
 //! Nothing here knows about SSH.
 
 pub(crate) mod bbs;
-mod call;
+pub(crate) mod call;
 pub(crate) mod cloud_controller;
 pub(crate) mod http;
 pub(crate) mod reread;
