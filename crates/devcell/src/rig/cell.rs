@@ -373,10 +373,11 @@ async fn start_app(
         std::fs::create_dir_all(&tmp).map_err(|error| error_at(&tmp, error))?;
         let web = Web::start(index).await?;
         let env = config::daemon_env(index, &guid, web.address(), app, &home, options);
+        let (program, words) = config::daemon_program(&around.binaries.diego_sshd, options);
         let (process, address) = start_daemon(|address| Launch {
             name: format!("{} of instance {index}", Binaries::DIEGO_SSHD),
-            program: around.binaries.diego_sshd.clone(),
-            args: config::daemon_args(address, app, options),
+            program: program.clone(),
+            args: [words.clone(), config::daemon_args(address, app, options)].concat(),
             env: env.clone(),
             dir: home.clone(),
             ready: ready(options.daemon_log_level, "sshd.started", address),
