@@ -13,7 +13,7 @@ use rustix::process::{Pid, kill_process};
 use serde_json::Value;
 use support::user::{PATIENCE, lives, text, until};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
@@ -35,6 +35,7 @@ impl Devcell {
             .env("TMPDIR", place.path())
             .kill_on_drop(true);
         command.stdout(std::process::Stdio::piped());
+        command.stdin(std::process::Stdio::piped());
         let mut child = command.spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         Self {
@@ -50,6 +51,11 @@ impl Devcell {
         let read = timeout(PATIENCE, self.stdout.read_line(&mut line)).await;
         assert_ne!(read.expect("a line").unwrap(), 0, "it ended");
         line.trim_end_matches('\n').to_owned()
+    }
+
+    async fn press_enter(&mut self) {
+        let stdin = self.child.stdin.as_mut().unwrap();
+        stdin.write_all(b"\n").await.unwrap();
     }
 
     fn signal(&self, signal: Signal) {
@@ -119,8 +125,13 @@ impl Summary {
 
     /// An `ssh` command line for an instance.
     fn ssh(&self, index: usize) -> String {
+        self.ssh_as(&format!("/logins/{index}"))
+    }
+
+    /// The same for the login at `pointer`.
+    fn ssh_as(&self, pointer: &str) -> String {
         let (host, port) = self.text("/proxy").split_once(':').unwrap();
-        let user = self.text(&format!("/logins/{index}/user"));
+        let user = self.text(&format!("{pointer}/user"));
         let known_hosts = self.text("/known_hosts");
         format!("ssh -p {port} -o UserKnownHostsFile={known_hosts} {user}@{host}")
     }
@@ -155,42 +166,163 @@ async fn its_first_line_is_all_that_a_program_needs() {
     assert_eq!(rest, "");
 }
 
+/// What the command prints for people, line by line.
+struct Shown {
+    devcell: Devcell,
+    lines: Vec<String>,
+}
+
+impl Shown {
+    async fn start() -> Self {
+        let mut devcell = Devcell::start(&["--port", "0"]);
+        let mut lines: Vec<String> = Vec::new();
+        while !lines.last().is_some_and(|line| line.starts_with("Ctrl-C")) {
+            lines.push(devcell.line().await);
+        }
+        Self { devcell, lines }
+    }
+
+    /// The lines to paste that contain `text`, each with the password that stands next below it.
+    fn to_paste(&self, text: &str) -> Vec<(&str, &str)> {
+        let programs = ["  ssh ", "  scp ", "  sftp "];
+        let numbered = self.lines.iter().enumerate();
+        let matching = numbered.filter(|(_, line)| {
+            line.contains(text) && programs.iter().any(|program| line.starts_with(program))
+        });
+        matching
+            .map(|(number, line)| {
+                let below = &self.lines[number + 1..];
+                let password = below.iter().find_map(|line| line.strip_prefix(PASSWORD));
+                (line.trim(), password.expect("a password"))
+            })
+            .collect()
+    }
+
+    /// The only such line.
+    fn one(&self, text: &str) -> (&str, &str) {
+        let found = self.to_paste(text);
+        assert_eq!(found.len(), 1, "{text}: {:#?}", self.lines);
+        found[0]
+    }
+
+    /// The `ssh` lines of a realm that give a shell.
+    fn shells(&self, realm: &str) -> Vec<(&str, &str)> {
+        let mut lines = self.to_paste(realm);
+        lines.retain(|(line, _)| line.ends_with("@127.0.0.1") && !line.contains(" -N "));
+        lines
+    }
+
+    async fn stop(self) {
+        self.devcell.signal(Signal::INT);
+        assert_eq!(self.devcell.end().await.0.code(), Some(0));
+    }
+}
+
+const PASSWORD: &str = "  password: ";
+
+/// Runs a shell by a pasted line; it takes its commands from here.
+async fn shell(line: &str, password: &str) -> Output {
+    paste(
+        &format!("echo 'echo it is $CF_INSTANCE_INDEX' | {line}"),
+        password,
+    )
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lines_that_it_prints_can_be_pasted() {
-    let mut devcell = Devcell::start(&["--port", "0"]);
-    let mut lines = Vec::new();
-    while !lines
-        .last()
-        .is_some_and(|line: &String| line.starts_with("Ctrl-C"))
-    {
-        lines.push(devcell.line().await);
+    let shown = Shown::start().await;
+    for realm in ["cf:", "diego:"] {
+        let lines = shown.shells(realm);
+        assert_eq!(lines.len(), 2, "{:#?}", shown.lines);
+        for (index, (line, password)) in lines.into_iter().enumerate() {
+            let output = shell(line, password).await;
+            let expected = format!("it is {index}\n");
+            assert!(text(&output).contains(&expected), "{}", output.stderr);
+        }
     }
-    let all = lines.join("\n");
-    let password = |line: &String| line.trim().strip_prefix("password: ").map(str::to_owned);
-    let password = lines.iter().find_map(password).expect("a password");
-    let pasted: Vec<&String> = lines
-        .iter()
-        .filter(|line| line.contains("ssh -p"))
-        .collect();
-    let [first, second, command] = pasted[..] else {
-        panic!("lines to paste: {all}");
-    };
-    for (index, line) in [first, second].into_iter().enumerate() {
-        // A shell, which takes its commands from here.
-        let line = format!("echo 'echo it is $CF_INSTANCE_INDEX' | {line}");
-        let output = paste(&line, &password).await;
-        assert!(
-            text(&output).contains(&format!("it is {index}\n")),
-            "{}",
-            output.stderr
-        );
+    let (line, code) = shown.one("echo $CF_INSTANCE_INDEX");
+    let output = paste(line, code).await;
+    let expected = "0: vcap in /";
+    assert!(text(&output).starts_with(expected), "{}", output.stderr);
+
+    let (line, code) = shown.one("scp");
+    let output = paste(line, code).await;
+    assert!(output.status.success(), "{}", output.stderr);
+    let (line, code) = shown.one("sftp");
+    let output = paste(&format!("echo ls | {line}"), code).await;
+    assert!(text(&output).contains("hosts"), "{}", output.stderr);
+
+    let page = "This is instance 0 of the app.\n";
+    let (line, code) = shown.one(" -R ");
+    let output = paste(line, code).await;
+    assert_eq!(text(&output), page, "{}", output.stderr);
+    let (line, code) = shown.one(" -L ");
+    let place = line
+        .split(" -L ")
+        .nth(1)
+        .and_then(|rest| rest.split(':').next());
+    let url = format!("http://127.0.0.1:{}/", place.expect("a port"));
+    assert!(shown.lines.iter().any(|line| line.contains(&url)));
+    let mut command = Command::new("sshpass");
+    command.env("SSHPASS", code);
+    command.args(["-e", "sh", "-c", &format!("exec {line}")]);
+    let forwarding = process::Process::start(command);
+    let curl = format!("curl -s --retry-connrefused --retry 20 --retry-delay 1 {url}");
+    let output = paste(&curl, "").await;
+    assert_eq!(text(&output), page, "{}", output.stderr);
+    drop(forwarding);
+    shown.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_code_is_good_once_and_enter_gives_another() {
+    let mut shown = Shown::start().await;
+    let lines = shown.shells("cf:");
+    let (line, code) = (lines[0].0.to_owned(), lines[0].1.to_owned());
+    assert!(shell(&line, &code).await.status.success());
+    let again = shell(&line, &code).await;
+    assert!(!again.status.success());
+    assert!(again.stderr.contains("[invalid_code]"), "{}", again.stderr);
+    for _ in 0..2 {
+        shown.devcell.press_enter().await;
+        let printed = shown.devcell.line().await;
+        let fresh = printed.strip_prefix(PASSWORD).expect("a code").to_owned();
+        assert_ne!(fresh, code);
+        let output = shell(&line, &fresh).await;
+        assert!(text(&output).contains("it is 0"), "{}", output.stderr);
     }
-    let output = paste(command, &password).await;
-    assert!(
-        text(&output).starts_with("0: vcap in /"),
-        "{}",
-        output.stderr
+    shown.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_get_codes_from_uaa() {
+    let mut devcell = Devcell::start(&["--json", "--port", "0"]);
+    let summary = Summary::of(&devcell.line().await);
+    for index in 0..2 {
+        let code = summary.text(&format!("/cf/logins/{index}/password"));
+        let line = summary.ssh_as(&format!("/cf/logins/{index}")) + " 'echo $CF_INSTANCE_INDEX'";
+        let output = paste(&line, code).await;
+        assert_eq!(text(&output), format!("{index}\n"), "{}", output.stderr);
+    }
+    let curl = format!(
+        "curl -sS --cacert {} -H 'Authorization: {}' -o /dev/null -w '%{{redirect_url}}' '{}'",
+        summary.text("/cf/ca"),
+        summary.text("/cf/authorization"),
+        summary.text("/cf/authorize"),
     );
+    let output = paste(&curl, "").await;
+    let (_, code) = text(&output).split_once("?code=").expect("a code");
+    let line = summary.ssh_as("/cf/logins/0") + " 'echo in'";
+    let output = paste(&line, code).await;
+    assert_eq!(text(&output), "in\n", "{}", output.stderr);
+
+    // Where the proxy is can be asked as the cf CLI does.
+    let api = summary.text("/cf/api");
+    let curl = format!("curl -sS --cacert {} {api}/", summary.text("/cf/ca"));
+    let root = paste(&curl, "").await;
+    let root: Value = serde_json::from_str(text(&root)).unwrap();
+    assert_eq!(root["links"]["app_ssh"]["href"], summary.text("/proxy"));
     devcell.signal(Signal::INT);
     assert_eq!(devcell.end().await.0.code(), Some(0));
 }

@@ -392,7 +392,8 @@ mod tests {
             daemon_env_without: vec!["HOME".to_owned()],
             ..CellOptions::default()
         };
-        let env = daemon_env(0, "guid", &app(), Path::new("/home/vcap"), &options);
+        let web = SocketAddr::from(([127, 0, 0, 1], 8080));
+        let env = daemon_env(0, "guid", web, &app(), Path::new("/home/vcap"), &options);
         assert!(env.iter().all(|(name, _)| name != "HOME"));
         assert!(env.iter().any(|(name, _)| name == "USER"));
     }
