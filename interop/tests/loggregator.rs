@@ -389,7 +389,7 @@ async fn without_an_agent_that_accepts_it_the_proxy_does_not_start() {
     let good = good.unwrap();
     agent(&cell).set_identity(&good, &stranger).unwrap();
     agent(&cell).start_again().await.unwrap();
-    fails("UnknownCA").await;
+    fails("does it accept our certificate?").await;
 
     // It takes connections and says nothing at all.
     agent(&cell).stop().await;
