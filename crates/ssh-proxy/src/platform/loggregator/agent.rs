@@ -48,6 +48,9 @@ const BATCH_SENDER: &str = "/loggregator.v2.Ingress/BatchSender";
 /// How long the agent may take to accept us (the reference's limit, for the same).
 pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// What is wrong with an agent that lets that time pass.
+pub(super) const SILENT: &str = "the agent does not answer";
+
 /// How long the agent may leave a batch where it is before a new connection is better than this one.
 /// It is on the same machine: even one that collects garbage or logs to a full disk is faster.
 const STUCK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -93,7 +96,7 @@ impl Agent {
     pub(super) async fn dial(settings: &LoggregatorSettings) -> Result<Self, String> {
         timeout(DIAL_TIMEOUT, Self::connect(settings))
             .await
-            .unwrap_or_else(|_| Err("the agent does not answer".to_owned()))
+            .unwrap_or_else(|_| Err(SILENT.to_owned()))
     }
 
     async fn connect(settings: &LoggregatorSettings) -> Result<Self, String> {
@@ -117,11 +120,15 @@ impl Agent {
         let mut connection = Box::pin(connection);
         // In TLS 1.3 a client is done before the server has seen its certificate. Whoever sends us
         // something likes it.
-        tokio::select! {
-            end = &mut connection => return Err(ended(end)),
-            result = heard => result.map_err(|_| ended(Ok(())))?,
-        }
-        Ok(Self { sender, connection })
+        let end = tokio::select! {
+            end = &mut connection => end,
+            result = heard => match result {
+                Ok(()) => return Ok(Self { sender, connection }),
+                Err(_) => Ok(()),
+            },
+        };
+        // Whether its alert arrives before the end of the connection is a matter of luck.
+        Err(format!("{} (does it accept our certificate?)", ended(end)))
     }
 
     /// Sends what `queue` has until that is closed and the agent has taken all of it.

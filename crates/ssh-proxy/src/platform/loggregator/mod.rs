@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use crate::settings::loggregator::LoggregatorSettings;
-use agent::{Agent, DIAL_TIMEOUT};
+use agent::{Agent, DIAL_TIMEOUT, SILENT};
 pub(crate) use envelope::Tags;
 use envelope::{Content, Counter, Envelope, Gauge, GaugeValue, Log};
 use queue::Queue;
@@ -164,17 +164,18 @@ impl Loggregator {
 
 /// Dials within the time that one dial may take, more than once where the answer comes early.
 async fn first_dial(settings: &LoggregatorSettings) -> Result<Agent, String> {
-    let deadline = Instant::now() + DIAL_TIMEOUT;
-    loop {
-        let cause = match timeout_at(deadline, Agent::dial(settings)).await {
-            Ok(Ok(agent)) => return Ok(agent),
-            Ok(Err(cause)) => cause,
-            Err(_) => return Err("the agent does not answer".to_owned()),
-        };
-        if timeout_at(deadline, sleep(START_PAUSE)).await.is_err() {
-            return Err(cause);
+    let mut cause = SILENT.to_owned();
+    let dial = async {
+        loop {
+            match Agent::dial(settings).await {
+                Ok(agent) => return agent,
+                Err(error) => cause = error,
+            }
+            sleep(START_PAUSE).await;
         }
-    }
+    };
+    let dialled = timeout(DIAL_TIMEOUT, dial).await;
+    dialled.map_err(|_| cause)
 }
 
 /// Sends what is queued until the queue is closed and empty.
