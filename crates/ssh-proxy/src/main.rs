@@ -8,6 +8,7 @@ mod bind;
 mod config;
 mod debug;
 mod dial;
+mod edge;
 mod health;
 mod platform;
 mod proxy;
@@ -20,11 +21,13 @@ mod target;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tracing::{error, info};
 
 use bind::Listeners;
 use config::File;
+use edge::activation::Inherited;
+use edge::drain::{self, Signals};
 use goflag::{Flag, Kind};
 use health::Health;
 use proxy::Proxy;
@@ -73,7 +76,11 @@ fn main() -> ExitCode {
         Err(error) => return give_up(&error.to_string()),
     };
     match Settings::new(file) {
-        Ok(settings) => start(settings, logs),
+        // Before the runtime has threads.
+        Ok(settings) => match Inherited::take() {
+            Ok(inherited) => start(settings, inherited, logs),
+            Err(error) => give_up(&error),
+        },
         Err(problems) => report(&problems),
     }
 }
@@ -124,51 +131,46 @@ fn report(problems: &[Problem]) -> ExitCode {
     }
 }
 
-fn start(settings: Settings, logs: lager::Handle) -> ExitCode {
+fn start(settings: Settings, inherited: Inherited, logs: lager::Handle) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
     match runtime {
-        Ok(runtime) => runtime.block_on(run(settings, logs)),
+        Ok(runtime) => runtime.block_on(run(settings, inherited, logs)),
         Err(error) => give_up(&format!("no runtime: {error}")),
     }
 }
 
 /// Binds every port, tells so, and serves until a signal.
-async fn run(settings: Settings, logs: lager::Handle) -> ExitCode {
-    let (listeners, stop) = match (Listeners::bind(&settings).await, stop_signal()) {
-        (Ok(listeners), Ok(stop)) => (listeners, stop),
+async fn run(settings: Settings, inherited: Inherited, logs: lager::Handle) -> ExitCode {
+    let listeners = Listeners::bind(&settings, inherited);
+    let (listeners, signals) = match (listeners, Signals::listen()) {
+        (Ok(listeners), Ok(signals)) => (listeners, signals),
         (Err(trace), _) => return give_up(&trace),
         (_, Err(error)) => return give_up(&format!("no signals: {error}")),
     };
-    let proxy = Proxy::new(settings);
     let health = Health::default();
+    let (close, end) = drain::plan(signals, health.clone(), settings.drain);
+    let proxy = Proxy::new(settings);
+    // They end with the set.
+    let mut watchers = JoinSet::new();
     if let Some(listener) = listeners.debug {
-        tokio::spawn(debug::serve(listener, logs));
+        watchers.spawn(debug::serve(listener, logs));
     }
     if let Some(listener) = listeners.health {
-        tokio::spawn(health.clone().serve(listener));
+        watchers.spawn(health.serve(listener));
     }
     info!("started");
-    let stop = async {
-        stop.await;
-        health.drain();
+    let close = async {
+        close.await;
+        if listeners.has_successor {
+            // It alone may say how it is.
+            watchers.abort_all();
+        }
     };
-    proxy.serve(listeners.ssh, stop).await;
+    proxy.serve(listeners.ssh, close, end).await;
     info!("exited");
     ExitCode::SUCCESS
-}
-
-/// Done at the first SIGINT or SIGTERM.
-fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }
 
 /// Ends with the reference's last words.

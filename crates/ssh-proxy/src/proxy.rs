@@ -1,6 +1,7 @@
 //! The SSH side: takes connections, logs their users in, and relays.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,10 @@ use tracing::{Instrument as _, debug, error, info, info_span, warn};
 use crate::auth::diego::DiegoRealm;
 use crate::auth::{Gate, Login};
 use crate::dial::Dialer;
+use crate::edge::watch::{self, Watched};
+use crate::edge::{Admission, Edge};
 use crate::platform::bbs::Bbs;
+use crate::relay::policy::Policy;
 use crate::relay::{Limits, Relay};
 use crate::settings::{AlgorithmLists, Settings, Times};
 
@@ -34,8 +38,10 @@ const SHUTTING_DOWN: &str = "the SSH proxy is shutting down; connect again";
 /// What every connection shares.
 pub(crate) struct Proxy {
     transport: Arc<Config>,
+    edge: Edge,
     gate: Arc<Gate>,
     times: Times,
+    policy: Arc<Policy>,
 }
 
 impl Proxy {
@@ -46,45 +52,61 @@ impl Proxy {
         }
         let resolver = Arc::new(Resolver::new(Files::default()));
         let algorithms = algorithms(&settings.algorithms);
-        let transport = Config::server(
+        let transport = Arc::new(Config::server(
             "SSH-2.0-diego-ssh-proxy",
             algorithms,
             vec![settings.host_key],
-        );
+        ));
         let gate = Gate {
             diego: settings.diego_credentials.map(DiegoRealm::new),
             bbs: Bbs::new(&settings.bbs, Arc::clone(&resolver)),
             dialer: Dialer::new(resolver, settings.backend),
         };
         Self {
-            transport: Arc::new(transport),
+            edge: Edge::new(settings.edge, Arc::clone(&transport)),
+            transport,
             gate: Arc::new(gate),
             times: settings.times,
+            policy: Arc::new(settings.policy),
         }
     }
 
-    /// Serves clients until `stop` is done, then ends what is left of them.
-    pub(crate) async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
+    /// Serves clients until `close` is done, and ends what is left of them when `end` is, too.
+    pub(crate) async fn serve(
+        self,
+        listener: TcpListener,
+        close: impl Future<Output = ()>,
+        end: impl Future<Output = ()>,
+    ) {
         let proxy = Arc::new(self);
-        let stop = async {
-            stop.await;
-            info_span!("server").in_scope(|| info!("stopping-server"));
-        };
-        serve::serve(
-            listener,
-            MOST_CONNECTIONS,
-            stop,
-            |stream, peer, stopping| {
-                let span = info_span!("handle-connection", remote_address = %peer);
-                Arc::clone(&proxy).handle(stream, stopping).instrument(span)
-            },
-        )
-        .await;
+        let handle = |stream, peer, stopping| Arc::clone(&proxy).handle(stream, peer, stopping);
+        serve::serve_and_drain(listener, MOST_CONNECTIONS, close, end, handle).await;
     }
 
     /// One connection, from accept to its end.
-    async fn handle(self: Arc<Self>, stream: TcpStream, mut stopping: Stopping) {
+    async fn handle(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, mut stopping: Stopping) {
         let deadline = Instant::now() + self.times.login.unwrap_or(FOREVER);
+        let admitted = tokio::select! {
+            admitted = self.edge.admit(stream, peer) => admitted,
+            // Whoever has said nothing by then is told nothing.
+            () = tokio::time::sleep_until(deadline) => None,
+            () = stopping.wait() => None,
+        };
+        if let Some((stream, admission)) = admitted {
+            let span = info_span!("handle-connection", remote_address = %admission.address);
+            let session = self.session(stream, admission, deadline, stopping);
+            session.instrument(span).await;
+        }
+    }
+
+    /// One connection that may log in.
+    async fn session(
+        self: Arc<Self>,
+        stream: TcpStream,
+        admission: Admission,
+        deadline: Instant,
+        mut stopping: Stopping,
+    ) {
         let transport = Arc::clone(&self.transport);
         let mut login = Login::new(Arc::clone(&self.gate));
         let until = async {
@@ -96,20 +118,29 @@ impl Proxy {
                 },
             }
         };
-        let (client, grant) = match accept(stream, transport, &mut login, until).await {
+        let mut watched = Watched::new(&mut login, &admission);
+        let (client, grant) = match accept(stream, transport, &mut watched, until).await {
             Ok(accepted) => accepted,
-            Err(error) => return log_failure(&login, &error),
+            Err(error) => {
+                let offence = watch::offence(&error, login.undecided.is_some());
+                offence.inspect(|offence| admission.offends(*offence));
+                return log_failure(&login, &error);
+            }
         };
+        drop(admission);
         info!(user = grant.user, "relay-started");
         let limits = Limits {
             idle: self.times.idle,
+            inactivity: self.times.inactivity,
             total: self.times.connection,
         };
         let stop = async move {
             stopping.wait().await;
             SHUTTING_DOWN.to_owned()
         };
-        let end = Relay::new(client, grant.daemon, limits).run(stop).await;
+        let end = Relay::new(client, grant.daemon, limits, Arc::clone(&self.policy))
+            .run(stop)
+            .await;
         info!(
             user = grant.user,
             side = ?end.side,

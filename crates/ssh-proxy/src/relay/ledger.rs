@@ -4,7 +4,7 @@
 //! that was never opened is cut here, and so that a container opens no channel that its user did not
 //! ask for. It is updated by control packets only.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use ssh_proto::Error;
 use ssh_proto::msg::{self, OpenFailure};
@@ -12,33 +12,26 @@ use ssh_proto::wire::Put;
 
 use super::Side;
 use super::classify::Control;
+use super::replies::{Refused, Replies, TooMany};
 
 /// Channels of one connection, both ways together. The daemon allows fewer.
 const MOST_CHANNELS: usize = 1024;
 
-/// Global requests of one side that wait for their reply: a byte each.
-const MOST_OWED: usize = 16 * 1024;
+/// Requests that wait for their reply, the global ones of one side or those of one channel. They cost
+/// nothing here; the other end has to remember them too.
+const MOST_OWED: u32 = 16 * 1024;
 
 /// What becomes of a control packet.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ruling {
     /// It goes to the other side as it is.
     Forward,
-    /// It goes to the other side, and behind it so many REQUEST_FAILUREs of ours.
-    ForwardThenFail(usize),
+    /// It goes to the other side, and behind it so many times this payload of ours.
+    ForwardThen(usize, Vec<u8>),
     /// It stays here.
     Drop,
     /// It stays here, and its sender gets this payload.
     Answer(Vec<u8>),
-}
-
-/// A reply to a global request, by the place where it is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Owed {
-    /// The other end will reply.
-    Far,
-    /// We refuse it, once the replies before it have passed.
-    Local,
 }
 
 /// What a client asked for that lets the container open channels of the matching kinds.
@@ -54,8 +47,8 @@ struct Invitations {
 #[derive(Debug)]
 struct Channel {
     numbers: PerSide<u32>,
-    /// Replies to channel requests that the side still has to give.
-    owes: PerSide<u32>,
+    /// Replies to channel requests that the side waits for.
+    awaits: PerSide<Replies>,
     closed: PerSide<bool>,
 }
 
@@ -91,7 +84,7 @@ pub(super) struct Ledger {
     /// Opened and not yet answered, by the number that the side gave.
     opening: PerSide<Vec<u32>>,
     /// Replies to global requests that each side waits for.
-    awaits: PerSide<VecDeque<Owed>>,
+    awaits: PerSide<Replies>,
     invited: Invitations,
 }
 
@@ -125,10 +118,35 @@ impl Ledger {
                 want_reply,
             } => self.request(from, recipient, name, want_reply),
             Control::Reply { recipient } => {
-                let owes = self.channel(from, recipient)?.owes.of_mut(from);
-                *owes = owes.checked_sub(1).ok_or(UNSOLICITED)?;
-                Ok(Ruling::Forward)
+                let awaits = self.channel(from, recipient)?.awaits.of_mut(from.other());
+                let due = awaits.reply().ok_or(UNSOLICITED)?;
+                Ok(forward_then(due, || channel_failure(recipient)))
             }
+        }
+    }
+
+    /// Books a control packet of `from` that the platform does not allow, and rules how it is refused.
+    ///
+    /// # Errors
+    /// `from` broke a rule; its connection is to be cut.
+    pub(super) fn refuse(&mut self, from: Side, control: Control<'_>) -> Result<Ruling, Error> {
+        match control {
+            Control::GlobalRequest { want_reply, .. } => self.refuse_globally(from, want_reply),
+            Control::Open { sender, .. } => {
+                self.check_new_number(from, sender)?;
+                Ok(refuse_open(
+                    sender,
+                    OpenFailure::AdministrativelyProhibited,
+                    "the platform does not allow it",
+                ))
+            }
+            Control::Request {
+                recipient,
+                want_reply,
+                ..
+            } => self.refuse_request(from, recipient, want_reply),
+            // There is nothing else to ask for.
+            other => self.rule(from, other),
         }
     }
 
@@ -151,7 +169,7 @@ impl Ledger {
             self.invited.streamlocal |= name == b"streamlocal-forward@openssh.com";
         }
         if want_reply {
-            self.await_reply(from, Owed::Far)?;
+            self.awaits.of_mut(from).ask(MOST_OWED)?;
         }
         Ok(Ruling::Forward)
     }
@@ -161,43 +179,20 @@ impl Ledger {
         if !want_reply {
             return Ok(Ruling::Drop);
         }
-        if self.awaits.of(from).is_empty() {
-            return Ok(Ruling::Answer(vec![msg::REQUEST_FAILURE]));
-        }
-        self.await_reply(from, Owed::Local)?;
-        Ok(Ruling::Drop)
-    }
-
-    fn await_reply(&mut self, side: Side, owed: Owed) -> Result<(), Error> {
-        let queue = self.awaits.of_mut(side);
-        if queue.len() >= MOST_OWED {
-            return Err(Error::Limit("global requests without replies"));
-        }
-        queue.push_back(owed);
-        Ok(())
-    }
-
-    fn global_reply(&mut self, from: Side) -> Result<Ruling, Error> {
-        let queue = self.awaits.of_mut(from.other());
-        if queue.pop_front() != Some(Owed::Far) {
-            return Err(UNSOLICITED);
-        }
-        let mut refused = 0;
-        while queue.front() == Some(&Owed::Local) {
-            queue.pop_front();
-            refused += 1;
-        }
-        Ok(if refused == 0 {
-            Ruling::Forward
-        } else {
-            Ruling::ForwardThenFail(refused)
+        Ok(match self.awaits.of_mut(from).refuse()? {
+            Refused::Now => Ruling::Answer(vec![msg::REQUEST_FAILURE]),
+            Refused::Later => Ruling::Drop,
         })
     }
 
+    fn global_reply(&mut self, from: Side) -> Result<Ruling, Error> {
+        let due = self.awaits.of_mut(from.other()).reply();
+        let due = due.ok_or(UNSOLICITED)?;
+        Ok(forward_then(due, || vec![msg::REQUEST_FAILURE]))
+    }
+
     fn open(&mut self, from: Side, kind: &[u8], sender: u32) -> Result<Ruling, Error> {
-        if self.opening.of(from).contains(&sender) || self.is_taken(from, sender) {
-            return Err(Error::Misbehaved("channel number opened twice"));
-        }
+        self.check_new_number(from, sender)?;
         if from == Side::Daemon && !self.may_container_open(kind) {
             return Ok(refuse_open(
                 sender,
@@ -215,6 +210,13 @@ impl Ledger {
         }
         self.opening.of_mut(from).push(sender);
         Ok(Ruling::Forward)
+    }
+
+    fn check_new_number(&self, from: Side, sender: u32) -> Result<(), Error> {
+        if self.opening.of(from).contains(&sender) || self.is_taken(from, sender) {
+            return Err(Error::Misbehaved("channel number opened twice"));
+        }
+        Ok(())
     }
 
     /// Containers are not trusted: what would act on the user's machine needs the user's wish.
@@ -247,7 +249,7 @@ impl Ledger {
         self.by_daemon_number.insert(numbers.daemon, numbers.client);
         let channel = Channel {
             numbers,
-            owes: PerSide::default(),
+            awaits: PerSide::default(),
             closed: PerSide::default(),
         };
         self.channels.insert(numbers.client, channel);
@@ -261,15 +263,33 @@ impl Ledger {
         name: &[u8],
         want_reply: bool,
     ) -> Result<Ruling, Error> {
-        let owes = self.channel(from, recipient)?.owes.of_mut(from.other());
+        let channel = self.channel(from, recipient)?;
         if want_reply {
-            *owes = owes.saturating_add(1);
+            channel.awaits.of_mut(from).ask(MOST_OWED)?;
         }
         if from == Side::Client {
             self.invited.agent |= name == b"auth-agent-req@openssh.com";
             self.invited.x11 |= name == b"x11-req";
         }
         Ok(Ruling::Forward)
+    }
+
+    /// A refusal of ours may not overtake replies of the other end, nor follow its CLOSE.
+    fn refuse_request(
+        &mut self,
+        from: Side,
+        recipient: u32,
+        want_reply: bool,
+    ) -> Result<Ruling, Error> {
+        let channel = self.channel(from, recipient)?;
+        if !want_reply || *channel.closed.of(from.other()) {
+            return Ok(Ruling::Drop);
+        }
+        let number = *channel.numbers.of(from);
+        Ok(match channel.awaits.of_mut(from).refuse()? {
+            Refused::Now => Ruling::Answer(channel_failure(number)),
+            Refused::Later => Ruling::Drop,
+        })
     }
 
     fn close(&mut self, from: Side, recipient: u32) -> Result<Ruling, Error> {
@@ -315,7 +335,26 @@ impl Ledger {
     }
 }
 
+impl From<TooMany> for Error {
+    fn from(_: TooMany) -> Self {
+        Self::Limit("requests without replies")
+    }
+}
+
 const UNSOLICITED: Error = Error::Misbehaved("reply to nothing that was asked");
+
+fn forward_then(times: usize, payload: impl FnOnce() -> Vec<u8>) -> Ruling {
+    match times {
+        0 => Ruling::Forward,
+        times => Ruling::ForwardThen(times, payload()),
+    }
+}
+
+fn channel_failure(recipient: u32) -> Vec<u8> {
+    let mut payload = vec![msg::CHANNEL_FAILURE];
+    payload.put_u32(recipient);
+    payload
+}
 
 fn refuse_open(recipient: u32, reason: OpenFailure, text: &str) -> Ruling {
     let mut payload = vec![msg::CHANNEL_OPEN_FAILURE];
@@ -456,7 +495,7 @@ mod tests {
         assert_eq!(ledger.rule(Client, ask(b"other")), Ok(Ruling::Forward));
         assert_eq!(
             ledger.rule(Daemon, Control::GlobalReply),
-            Ok(Ruling::ForwardThenFail(2))
+            Ok(Ruling::ForwardThen(2, vec![msg::REQUEST_FAILURE]))
         );
         assert_eq!(
             ledger.rule(Daemon, Control::GlobalReply),
@@ -548,5 +587,69 @@ mod tests {
             ledger.rule(Client, Control::Eof { recipient: 7 }),
             Ok(Ruling::Forward)
         );
+    }
+
+    #[test]
+    fn what_the_platform_refuses_is_answered_in_its_place() {
+        let mut ledger = with_channel();
+        let failure = channel_failure(3);
+        let exec = channel_request(b"exec");
+        assert_eq!(
+            ledger.refuse(Client, exec),
+            Ok(Ruling::Answer(failure.clone()))
+        );
+        assert_eq!(
+            ledger.rule(Client, channel_request(b"env")),
+            Ok(Ruling::Forward)
+        );
+        assert_eq!(ledger.refuse(Client, exec), Ok(Ruling::Drop));
+        let silent = Control::Request {
+            recipient: 7,
+            name: b"exec",
+            want_reply: false,
+        };
+        assert_eq!(ledger.refuse(Client, silent), Ok(Ruling::Drop));
+        let reply = Control::Reply { recipient: 3 };
+        assert_eq!(
+            ledger.rule(Daemon, reply),
+            Ok(Ruling::ForwardThen(1, failure))
+        );
+        assert!(ledger.rule(Daemon, reply).is_err());
+
+        let open = Control::Open {
+            kind: b"direct-tcpip",
+            sender: 9,
+        };
+        assert!(matches!(ledger.refuse(Client, open), Ok(Ruling::Answer(_))));
+        let again = Control::Open {
+            kind: b"direct-tcpip",
+            sender: 3,
+        };
+        assert!(ledger.refuse(Client, again).is_err(), "its number is taken");
+
+        let listen = ask(b"tcpip-forward");
+        assert!(matches!(
+            ledger.refuse(Client, listen),
+            Ok(Ruling::Answer(_))
+        ));
+        assert!(!ledger.may_container_open(b"forwarded-tcpip"));
+    }
+
+    #[test]
+    fn nothing_follows_the_close_of_the_daemon() {
+        let mut ledger = with_channel();
+        ledger
+            .rule(Daemon, Control::Close { recipient: 3 })
+            .unwrap();
+        assert_eq!(
+            ledger.refuse(Client, channel_request(b"exec")),
+            Ok(Ruling::Drop)
+        );
+        let unknown = Control::Request {
+            recipient: 8,
+            name: b"exec",
+            want_reply: true,
+        };
+        assert!(ledger.refuse(Client, unknown).is_err());
     }
 }
