@@ -74,7 +74,12 @@ pub(crate) fn plan(
         info_span!("server").in_scope(|| info!("stopping-server"));
         at_once_or_after(signals, times.delay).await;
     };
-    let end = at_once_or_after(second, times.timeout);
+    let end = async move {
+        if !times.timeout.is_zero() {
+            info_span!("server").in_scope(|| info!("listener-closed"));
+        }
+        at_once_or_after(second, times.timeout).await;
+    };
     (close, end)
 }
 

@@ -7,6 +7,7 @@
 //! | [`sources`]        | which connections count as one source, and how many logins it may begin |
 //! | [`penalties`]      | how long a source with failed logins has to wait                        |
 //! | [`watch`]          | the attempts of a login that fail                                       |
+//! | [`tally`]          | how often somebody was turned away, for the log                         |
 //! | [`drain`]          | what a signal ends, and when                                            |
 //! | [`activation`]     | listeners that were inherited                                           |
 //! | [`settings`]       | the keys of the configuration for all that                              |
@@ -33,6 +34,7 @@ use penalties::{Offence, Penalties};
 use proxy_protocol::{HeaderError, Origin};
 use settings::EdgeSettings;
 use sources::{Begun, Source, Sources};
+use tally::Tally;
 
 pub(crate) mod activation;
 pub(crate) mod drain;
@@ -40,6 +42,7 @@ pub(crate) mod penalties;
 pub(crate) mod proxy_protocol;
 pub(crate) mod settings;
 pub(crate) mod sources;
+pub(crate) mod tally;
 pub(crate) mod watch;
 
 /// Connections that are turned away at one time. Each waits up to a second for its peer to read why;
@@ -55,6 +58,7 @@ pub(crate) struct Edge {
     farewells: Semaphore,
     sources: Arc<Mutex<Sources>>,
     penalties: Arc<Mutex<Penalties>>,
+    turned_away: Mutex<Tally>,
 }
 
 /// Leave to log in. While it lives, the connection counts as one that has not.
@@ -113,6 +117,7 @@ impl Edge {
             farewells: Semaphore::new(MOST_TURNED_AWAY),
             sources: Arc::new(Mutex::new(Sources::new(settings.most_logins_of_source))),
             penalties: Arc::default(),
+            turned_away: Mutex::default(),
             settings,
             transport,
         }
@@ -190,7 +195,10 @@ impl Edge {
     /// Tells the peer why, in clear and without a key exchange, and closes.
     async fn turn_away(&self, stream: TcpStream, address: SocketAddr, why: TurnedAway) {
         let (code, text) = why.words();
-        debug!(remote_address = %address, code, "turned-away");
+        debug!(remote_address = %address, code, "not-admitted");
+        if let Some(count) = lock(&self.turned_away).count(code, Instant::now()) {
+            info!(code, count, "turned-away");
+        }
         let Ok(_farewell) = self.farewells.try_acquire() else {
             return;
         };

@@ -62,10 +62,13 @@ impl Rig {
         let mut client = TcpStream::connect(address).await.unwrap();
         let (stream, _) = self.listener.accept().await.unwrap();
         let peer = SocketAddr::new(source.parse().unwrap(), 1);
-        let mut told = Vec::new();
-        let (admitted, read) =
-            tokio::join!(self.edge.admit(stream, peer), client.read_to_end(&mut told));
-        read.unwrap();
+        let read = async move {
+            let mut told = Vec::new();
+            client.read_to_end(&mut told).await.unwrap();
+            // Its end is what the edge waits for.
+            told
+        };
+        let (admitted, told) = tokio::join!(self.edge.admit(stream, peer), read);
         assert!(admitted.is_none());
         assert!(told.starts_with(b"SSH-2.0-edge\r\n"));
         String::from_utf8_lossy(&told).into_owned()
