@@ -61,15 +61,11 @@ impl From<Malformed> for HeaderError {
 /// Reads the header from the start of `stream`.
 pub(crate) async fn read(stream: &mut TcpStream) -> Result<Origin, HeaderError> {
     let mut start = [0; START];
-    if stream
-        .read(start.get_mut(..1).unwrap_or_default())
-        .await
-        .is_ok_and(|count| count == 1)
-    {
-        read_exact(stream, start.get_mut(1..).unwrap_or_default()).await?;
-    } else {
+    let (first, rest) = start.split_at_mut(1);
+    if !matches!(stream.read(first).await, Ok(1)) {
         return Err(HeaderError::Closed);
     }
+    read_exact(stream, rest).await?;
     match start.split_last() {
         Some((version, signature)) if *signature == SIGNATURE => read_v2(stream, *version).await,
         _ if start.starts_with(b"PROXY ") => read_v1(stream, start).await,
