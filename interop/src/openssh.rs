@@ -148,7 +148,7 @@ pub fn options(choice: Choice) -> Vec<String> {
 }
 
 /// Where `scripts/test` keeps what it prepares: `PEERS_DIR`, or `target/peers` in the workspace.
-fn peers() -> PathBuf {
+pub fn peers() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
     let standard = || workspace.expect("a workspace").join("target/peers");
     std::env::var_os("PEERS_DIR").map_or_else(standard, PathBuf::from)

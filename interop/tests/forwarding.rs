@@ -11,7 +11,7 @@ use interop::openssh::Key;
 use interop::probe;
 use interop::process::{self, Output, Process};
 use support::files;
-use support::network::{Peer, Stream, free_port};
+use support::network::{Peer, Port, Stream};
 use support::target::{HOST, Target, both, remote, succeeds};
 use support::user::{Master, until};
 use tokio::net::{TcpStream, UnixStream};
@@ -82,10 +82,10 @@ both! {
     async fn a_port_of_the_user_is_forwarded(target: Target) {
         let echo = Peer::echoes().await;
         let master = master(&target).await;
-        let port = free_port();
-        let spec = format!("{HOST}:{port}:localhost:{}", echo.address.port());
+        let port = Port::reserved();
+        let address = port.address;
+        let spec = format!("{address}:localhost:{}", echo.address.port());
         succeeds(ask(&master, "forward", &["-L", &spec]).await);
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
         Stream::of(connect(address).await).echoed(b"through a port").await;
         succeeds(ask(&master, "cancel", &["-L", &spec]).await);
         assert!(refused(address).await);
@@ -130,7 +130,8 @@ both! {
     }
 
     async fn a_port_where_nobody_listens_is_told(target: Target) {
-        let nobody = format!("{HOST}:{}", free_port());
+        let port = Port::reserved();
+        let nobody = port.address.to_string();
         let mut ssh = target.ssh();
         ssh.args(["-W", &nobody]);
         let output = process::run(ssh, b"").await;
@@ -194,7 +195,8 @@ both! {
     async fn a_port_behind_the_daemon_can_be_given_back(target: Target) {
         let echo = Peer::echoes().await;
         let master = master(&target).await;
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let port = Port::reserved();
+        let address = port.address;
         let spec = format!("{address}:{}", echo.address);
         for _ in 0..2 {
             succeeds(ask(&master, "forward", &["-R", &spec]).await);
@@ -248,8 +250,8 @@ both! {
     async fn any_host_is_reached_by_socks(target: Target) {
         let server = Peer::serves_http("through SOCKS").await;
         let master = master(&target).await;
-        let port = free_port();
-        let spec = format!("{HOST}:{port}");
+        let (port, nobody) = (Port::reserved(), Port::reserved());
+        let spec = port.address.to_string();
         succeeds(ask(&master, "forward", &["-D", &spec]).await);
         let by_name = format!("http://localhost:{}/", server.address.port());
         let by_address = format!("http://{}/", server.address);
@@ -265,7 +267,7 @@ both! {
             assert_eq!(succeeds(output), "through SOCKS", "{version}");
         }
         let mut curl = target.program("curl");
-        curl.args(["--silent", "--socks5-hostname", &spec, &format!("http://{HOST}:{}/", free_port())]);
+        curl.args(["--silent", "--socks5-hostname", &spec, &format!("http://{}/", nobody.address)]);
         assert!(!process::run(curl, b"").await.status.success());
         master.stop().await;
     }

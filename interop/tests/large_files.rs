@@ -14,7 +14,7 @@ use interop::process::{self, Output};
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 use support::files::{self, Look};
-use support::target::{Target, both, remote, succeeds};
+use support::target::{both, remote, succeeds};
 use support::{soak, tenth};
 use tokio::process::Command;
 

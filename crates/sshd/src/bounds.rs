@@ -10,8 +10,6 @@ use std::time::Duration;
 use goflag::{Flag, Kind, Parsed, duration};
 use ssh_proto::connection::Limits;
 
-use crate::forward;
-
 /// Connections that are logged in: each may cost a few hundred kB under load, and the container's
 /// memory is the app's.
 pub const CONNECTIONS: Flag = count(
@@ -78,6 +76,16 @@ pub const FORWARDS: Flag = count(
 /// So many channels of a connection can have a full window; what others get is less.
 const FULL_WINDOWS: u32 = Limits::TOTAL_WINDOW / Limits::WINDOW;
 
+/// Half of the channels, so that targets that never answer leave room for others.
+pub const DIALS: Flag = count(
+    "maxDials",
+    "128",
+    "most connections being made for one connection",
+);
+
+/// A client confirms within a round trip: at 100 ms still 320 connections a second.
+pub const UNCONFIRMED: Flag = count("maxUnconfirmed", "32", "most accepted, not yet forwarded");
+
 /// The bounds of a daemon; each field is explained at the flag of its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "said at the flags")]
@@ -93,20 +101,14 @@ pub struct Bounds {
     pub env_names: usize,
     pub env_bytes: usize,
     pub forwards: usize,
+    pub dials: usize,
+    pub unconfirmed: usize,
 }
 
 impl Bounds {
     /// Reads the flags, which were checked when they were parsed.
     pub fn new(flags: &Parsed) -> Self {
         Self::read(|flag| flags.text(flag.name).to_owned())
-    }
-
-    /// Those of forwards.
-    pub(crate) fn of_forwards(&self) -> forward::Bounds {
-        forward::Bounds {
-            listeners: self.forwards,
-            ..forward::Bounds::default()
-        }
     }
 
     /// Those that the connection protocol keeps by itself.
@@ -133,6 +135,8 @@ impl Bounds {
             env_names: number(text(&ENV_NAMES)),
             env_bytes: number(text(&ENV_BYTES)),
             forwards: number(text(&FORWARDS)),
+            dials: number(text(&DIALS)),
+            unconfirmed: number(text(&UNCONFIRMED)),
         }
     }
 }

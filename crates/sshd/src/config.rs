@@ -125,6 +125,8 @@ pub const FLAGS: &[Flag] = &[
     bounds::ENV_NAMES,
     bounds::ENV_BYTES,
     bounds::FORWARDS,
+    bounds::DIALS,
+    bounds::UNCONFIRMED,
 ];
 
 /// The daemon's configuration.

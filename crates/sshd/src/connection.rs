@@ -62,7 +62,7 @@ impl<S: Socket> Connection<S> {
             session,
             sessions: BTreeMap::new(),
             tunnels: BTreeMap::new(),
-            forwards: Forwards::new(resolver, server.bounds.of_forwards()),
+            forwards: Forwards::new(resolver, &server.bounds),
             daemon,
         }
     }

@@ -42,3 +42,4 @@ pub mod sftp;
 mod sys;
 
 pub use sys::init::stay_behind;
+pub use sys::memory::share_one_heap;

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use connector::{Files, Resolver};
 use goflag::Stop;
@@ -23,7 +24,8 @@ use sshd::environment::DaemonEnvironment;
 use sshd::listen::{self, ListenError};
 use sshd::secret;
 use sshd::server::Server;
-use sshd::stay_behind;
+use sshd::{share_one_heap, stay_behind};
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Signals that would end the process but do nothing to a Go program.
@@ -39,6 +41,13 @@ const HARMLESS: [libc::c_int; 7] = [
 
 /// Shorter RSA keys, of apps that were started long ago, are accepted and worth a warning.
 const LEAST_RSA_BITS: usize = 2048;
+
+/// Threads that wait for disks. They are held for a piece of a file and not for a session, so that a
+/// few serve many; a disk that hangs may take one for each of its users.
+const MOST_DISK_THREADS: usize = 16;
+
+/// Threads stay, since there may be no other later. A century is as good.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 fn main() -> ExitCode {
     match start() {
@@ -105,18 +114,30 @@ fn start() -> Result<u8, Failure> {
     if let Some(code) = stay_behind().map_err(Failure::Fork)? {
         return Ok(code);
     }
+    share_one_heap();
     init_logging(&config.log)?;
     let keys = parse_keys(&config)?;
     if let Some(address) = &config.debug_address {
         tracing::warn!(address, "debug-server-not-supported");
     }
-    // One thread: the daemon shares its container with an app, which is what the CPUs are for.
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = runtime().map_err(|error| Failure::Run(error.to_string()))?;
+    let ran = runtime.block_on(run(config, keys, concealed.environment));
+    // A disk that hangs must not keep the daemon from ending.
+    runtime.shutdown_background();
+    ran.map(|()| 0)
+}
+
+/// One thread for all connections, since the daemon shares its container with an app, which is what the
+/// CPUs are for; and a few that wait for disks.
+fn runtime() -> io::Result<Runtime> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build()
-        .map_err(|error| Failure::Run(error.to_string()))?
-        .block_on(run(config, keys, concealed.environment))?;
-    Ok(0)
+        .max_blocking_threads(MOST_DISK_THREADS)
+        .thread_keep_alive(FOR_EVER)
+        .build()?;
+    // The first one is there before the container's processes have used up what it may have.
+    runtime.spawn_blocking(|| ());
+    Ok(runtime)
 }
 
 /// The keys, parsed.

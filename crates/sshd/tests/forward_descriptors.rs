@@ -7,14 +7,15 @@ use std::time::Duration;
 use connector::{Files, Resolver};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use ssh_proto::connection::forward::{BoundPort, TcpipForward};
-use sshd::forward::{Bounds, Event, Forwards};
+use sshd::bounds::Bounds;
+use sshd::forward::{Event, Forwards};
 use tokio::net::TcpStream;
 use tokio::time::{pause, resume, timeout};
 
 #[tokio::test]
 async fn without_descriptors_accepting_waits_and_goes_on_afterwards() {
     let resolver = Arc::new(Resolver::new(Files::default()));
-    let mut forwards = Forwards::new(resolver, Bounds::default());
+    let mut forwards = Forwards::new(resolver, &Bounds::default());
     let listen = TcpipForward {
         address: b"127.0.0.1",
         port: 0,

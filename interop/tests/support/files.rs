@@ -108,12 +108,12 @@ pub enum Look {
     ModesAndTimes,
 }
 
-/// One entry of a tree; what is not looked at is the same everywhere.
+/// One entry of a tree, as far as it is looked at.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Entry {
     content: Option<(usize, String)>,
-    mode: u32,
-    modified: i64,
+    mode: Option<u32>,
+    modified: Option<i64>,
 }
 
 /// Everything in a directory, itself included.
@@ -128,12 +128,8 @@ pub fn entries(root: &Path, look: Look) -> BTreeMap<PathBuf, Entry> {
         }
         let entry = Entry {
             content: data.is_file().then(|| content(&path)),
-            mode: (look != Look::Contents)
-                .then(|| mode(&path))
-                .unwrap_or_default(),
-            modified: (look == Look::ModesAndTimes)
-                .then(|| data.mtime())
-                .unwrap_or_default(),
+            mode: (look != Look::Contents).then(|| mode(&path)),
+            modified: (look == Look::ModesAndTimes).then(|| data.mtime()),
         };
         let name = path.strip_prefix(root).expect("inside").to_owned();
         found.insert(name, entry);

@@ -4,6 +4,7 @@
 //! |--------------|-------------------------------------------------------------------|
 //! | [`target`]   | one daemon and the way to it, for clients of all makes             |
 //! | [`files`]    | files that are copied, and how copies are compared with them       |
+//! | [`languages`] | clients in other languages: what they are told, and what they tell  |
 //! | [`network`]  | who is at both ends of a forwarded connection                     |
 //! | [`user`]     | the installed `ssh` as a user of the cell runs it                 |
 //! | [`terminal`] | a terminal with a program on it, and someone who types and reads   |
@@ -17,6 +18,7 @@
 )]
 
 pub mod files;
+pub mod languages;
 pub mod network;
 pub mod runs;
 pub mod target;

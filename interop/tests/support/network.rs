@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -193,8 +193,26 @@ impl Role {
     }
 }
 
-/// A port where nobody listens now.
-pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
+/// A port where nobody listens, held until it is dropped.
+///
+/// It is bound with `SO_REUSEADDR` and does not listen: connections are refused, the system gives it to
+/// nobody else, and a program that is told of it can listen there, as all listeners here reuse too.
+pub struct Port {
+    /// Where it is.
+    pub address: SocketAddr,
+    _socket: TcpSocket,
+}
+
+impl Port {
+    /// Any one.
+    pub fn reserved() -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_reuseaddr(true).expect("SO_REUSEADDR");
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        socket.bind(any).expect("a port");
+        Self {
+            address: socket.local_addr().expect("an address"),
+            _socket: socket,
+        }
+    }
 }

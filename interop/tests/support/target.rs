@@ -47,13 +47,17 @@ pub enum Auth {
 }
 
 impl Target {
-    /// A daemon that nothing stands before. Its key and its user's are Ed25519, so that the two doors
-    /// together have seen both types.
+    /// A daemon that nothing stands before. Its key and its user's are Ed25519.
     pub async fn direct() -> Self {
         let options = CellOptions {
             instance_key: KeyKind::Ed25519,
             ..CellOptions::default()
         };
+        Self::direct_with(options).await
+    }
+
+    /// A daemon that nothing stands before, in a cell of a special make.
+    pub async fn direct_with(options: CellOptions) -> Self {
         let cell = start(options).await;
         let address = cell.daemon_address(0).expect("an instance");
         // As in Cloud Foundry, the instance's key is its host key and its user's.
@@ -63,9 +67,19 @@ impl Target {
         Self::new(cell, address, "vcap".to_owned(), Auth::Key(identity), key)
     }
 
-    /// A daemon behind the proxy, which logs in there with a key of RSA.
+    /// A daemon behind the proxy. The proxy logs in there with a key of RSA, but its own is Ed25519:
+    /// libssh2 before 1.11 takes RSA host keys with SHA-1 alone, which we do not sign with.
     pub async fn proxied() -> Self {
-        let cell = start(CellOptions::default()).await;
+        let options = CellOptions {
+            proxy_key: KeyKind::Ed25519,
+            ..CellOptions::default()
+        };
+        Self::proxied_with(options).await
+    }
+
+    /// A daemon behind the proxy in a cell of a special make.
+    pub async fn proxied_with(options: CellOptions) -> Self {
+        let cell = start(options).await;
         let login = cell.logins()[0].clone();
         let (address, key) = (cell.proxy_address(), cell.host_key().clone());
         Self::new(

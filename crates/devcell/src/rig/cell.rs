@@ -303,10 +303,11 @@ async fn start_app(
         let tmp = home.join("tmp");
         std::fs::create_dir_all(&tmp).map_err(|error| file_error(&tmp, error))?;
         let env = config::daemon_env(index, &guid, app, &home, options);
+        let (program, words) = config::daemon_program(&binaries.diego_sshd, options);
         let daemon = start_daemon(|address| Launch {
             name: format!("{} of instance {index}", Binaries::DIEGO_SSHD),
-            program: binaries.diego_sshd.clone(),
-            args: config::daemon_args(address, app, options),
+            program: program.clone(),
+            args: [words.clone(), config::daemon_args(address, app, options)].concat(),
             env: env.clone(),
             dir: home.clone(),
             ready: ready(options.daemon_log_level, "sshd.started", address),

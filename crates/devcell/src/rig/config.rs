@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
@@ -71,6 +71,11 @@ pub struct CellOptions {
     pub daemon_flags: Vec<String>,
     /// Variables added to the app's environment.
     pub daemon_env: Vec<(String, String)>,
+    /// Variables taken out of the app's environment.
+    pub daemon_env_without: Vec<String>,
+    /// The words of a command in place of the daemon's program, such as `chroot DIR /diego-sshd`: the
+    /// daemon's flags follow them, and what it starts has to be the daemon. None for the program.
+    pub daemon_command: Vec<OsString>,
     /// The daemons let anybody in, and the route has no key.
     pub unauthenticated_daemon: bool,
 }
@@ -90,6 +95,8 @@ impl Default for CellOptions {
             wrong_host_fingerprint: false,
             daemon_flags: Vec::new(),
             daemon_env: Vec::new(),
+            daemon_env_without: Vec::new(),
+            daemon_command: Vec::new(),
             unauthenticated_daemon: false,
         }
     }
@@ -166,6 +173,14 @@ pub(super) fn route(app: &App, other: &SshKey, options: &CellOptions) -> Value {
     route
 }
 
+/// The program to start for a daemon, and the words that come before its flags.
+pub(super) fn daemon_program(found: &Path, options: &CellOptions) -> (PathBuf, Vec<OsString>) {
+    match options.daemon_command.split_first() {
+        Some((program, words)) => (program.into(), words.to_vec()),
+        None => (found.to_owned(), Vec::new()),
+    }
+}
+
 /// The command line as Cloud Controller writes it.
 pub(super) fn daemon_args(address: SocketAddr, app: &App, options: &CellOptions) -> Vec<OsString> {
     let admission = if options.unauthenticated_daemon {
@@ -230,6 +245,7 @@ pub(super) fn daemon_env(
     env.push(path_variable());
     let extra = options.daemon_env.iter().cloned();
     env.extend(extra.map(|(name, value)| (name, value.into())));
+    env.retain(|(name, _)| !options.daemon_env_without.contains(name));
     env
 }
 
@@ -302,6 +318,27 @@ mod tests {
         assert_eq!(args[3], "-inheritDaemonEnv");
         assert_eq!(args[4], "-logLevel=info");
         assert_eq!(args[5], "-allowedCiphers=aes128-ctr");
+    }
+
+    #[test]
+    fn a_command_takes_the_place_of_the_program() {
+        let mut options = CellOptions::default();
+        let found = Path::new("/bin/diego-sshd");
+        assert_eq!(daemon_program(found, &options), (found.to_owned(), vec![]));
+        options.daemon_command = vec!["chroot".into(), "/tmp/x".into(), "/diego-sshd".into()];
+        let words = vec!["/tmp/x".into(), "/diego-sshd".into()];
+        assert_eq!(daemon_program(found, &options), ("chroot".into(), words));
+    }
+
+    #[test]
+    fn variables_can_be_taken_away() {
+        let options = CellOptions {
+            daemon_env_without: vec!["HOME".to_owned()],
+            ..CellOptions::default()
+        };
+        let env = daemon_env(0, "guid", &app(), Path::new("/home/vcap"), &options);
+        assert!(env.iter().all(|(name, _)| name != "HOME"));
+        assert!(env.iter().any(|(name, _)| name == "USER"));
     }
 
     #[test]

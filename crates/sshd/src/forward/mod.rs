@@ -35,41 +35,11 @@ use ssh_proto::msg::OpenFailure;
 use ssh_tokio::session::{Sink, Source};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::bounds::Bounds;
 pub use agent::Agent;
 use dial::Dials;
 use listeners::Listeners;
 use requests::Requests;
-
-/// What forwarding may take of the app's descriptors and memory, for one connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
-    /// Connections being made for the peer.
-    pub dials: usize,
-    /// Listeners that the peer may ask for.
-    pub listeners: usize,
-    /// Accepted sockets whose channel the peer has not confirmed yet. At this number nothing more is
-    /// accepted, and the kernel's queues fill.
-    pub unconfirmed: usize,
-}
-
-impl Bounds {
-    /// Half of the channels of a connection, so that targets that never answer leave room for others.
-    pub const DIALS: usize = 128;
-    /// Debuggers and development servers ask for a handful.
-    pub const LISTENERS: usize = 64;
-    /// A peer confirms within a round trip: at 100 ms still 320 connections a second.
-    pub const UNCONFIRMED: usize = 32;
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            dials: Self::DIALS,
-            listeners: Self::LISTENERS,
-            unconfirmed: Self::UNCONFIRMED,
-        }
-    }
-}
 
 /// A connection of a forward.
 #[derive(Debug)]
@@ -135,7 +105,7 @@ pub enum Event {
 
 /// The forwards of one connection.
 pub struct Forwards {
-    bounds: Bounds,
+    most_unconfirmed: usize,
     dials: Dials,
     requests: Requests,
     listeners: Listeners,
@@ -144,12 +114,12 @@ pub struct Forwards {
 
 impl Forwards {
     /// No forwards yet; names will be looked up by `resolver`.
-    pub fn new(resolver: Arc<Resolver>, bounds: Bounds) -> Self {
+    pub fn new(resolver: Arc<Resolver>, bounds: &Bounds) -> Self {
         Self {
-            bounds,
+            most_unconfirmed: bounds.unconfirmed,
             dials: Dials::new(Arc::clone(&resolver), bounds.dials),
             requests: Requests::new(resolver),
-            listeners: Listeners::new(bounds.listeners),
+            listeners: Listeners::new(bounds.forwards),
             unconfirmed: BTreeMap::new(),
         }
     }
@@ -202,7 +172,7 @@ impl Forwards {
         if let Poll::Ready((channel, result)) = self.dials.poll(cx) {
             return Poll::Ready(Event::Dialed { channel, result });
         }
-        if self.unconfirmed.len() >= self.bounds.unconfirmed {
+        if self.unconfirmed.len() >= self.most_unconfirmed {
             return Poll::Pending;
         }
         self.listeners.poll_accept(cx).map(Event::Incoming)

@@ -7,4 +7,5 @@ pub(crate) mod child;
 pub(crate) mod close;
 pub(crate) mod epoll;
 pub(crate) mod init;
+pub(crate) mod memory;
 pub(crate) mod startup;

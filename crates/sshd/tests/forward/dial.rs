@@ -5,7 +5,8 @@ use std::path::Path;
 
 use ssh_proto::connection::forward::{DirectStreamlocal, Tcpip};
 use ssh_proto::msg::OpenFailure;
-use sshd::forward::{Bounds, Stream};
+use sshd::bounds::Bounds;
+use sshd::forward::Stream;
 use tokio::net::{TcpSocket, UnixListener, UnixSocket};
 use tokio::time::pause;
 

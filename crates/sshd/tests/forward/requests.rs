@@ -1,7 +1,7 @@
 //! The order of replies, bounds, and the pace of accepting.
 
 use ssh_proto::connection::forward::{ForwardedStreamlocal, StreamlocalForward, TcpipForward};
-use sshd::forward::Bounds;
+use sshd::bounds::Bounds;
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::rig::{Rig, channels, tcpip, unix};
@@ -38,7 +38,7 @@ async fn a_request_that_wants_no_reply_is_done_without() {
 #[tokio::test]
 async fn requests_that_pile_up_fail_in_their_turn() {
     let mut rig = Rig::with(Bounds {
-        listeners: 1000,
+        forwards: 1000,
         ..Bounds::default()
     });
     for _ in 0..100 {
@@ -53,7 +53,7 @@ async fn requests_that_pile_up_fail_in_their_turn() {
 #[tokio::test]
 async fn listeners_are_bounded() {
     let mut rig = Rig::with(Bounds {
-        listeners: 2,
+        forwards: 2,
         ..Bounds::default()
     });
     let port = rig.listen("127.0.0.1").await.unwrap();

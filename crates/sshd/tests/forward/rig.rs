@@ -13,7 +13,8 @@ use ssh_proto::connection::forward::{
 use ssh_proto::connection::{ChannelId, Connection, Limits};
 use ssh_proto::crypto::random::SystemRandom;
 use ssh_proto::transport::{Config, Role, Transport};
-use sshd::forward::{Bounds, Event, Forwards, Incoming, Refusal, Stream};
+use sshd::bounds::Bounds;
+use sshd::forward::{Event, Forwards, Incoming, Refusal, Stream};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -46,7 +47,7 @@ impl Rig {
             resolv_conf: dir.path().join("resolv.conf"),
         };
         fs::write(&files.hosts, HOSTS).unwrap();
-        let forwards = Forwards::new(Arc::new(Resolver::new(files)), bounds);
+        let forwards = Forwards::new(Arc::new(Resolver::new(files)), &bounds);
         Self { forwards, dir }
     }
 
