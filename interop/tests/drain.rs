@@ -19,7 +19,7 @@ use fleet::{Backend, Balancer, configuration, draining, health, inheriting, list
 use packets::*;
 use serde_json::{Value, json};
 use ssh_proto::msg;
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 /// A cell whose proxy has `config`.
@@ -187,17 +187,21 @@ impl Load {
     }
 }
 
+/// A port that is free, on an address that nobody else here connects from or listens on.
+async fn apart() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.77:0").await.unwrap();
+    listener.local_addr().unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_restart_cuts_nobody_off() {
     let cell = cell(draining("1s", "1h")).await;
-    let (ssh, address) = listener().await;
-    let (watch, health_address) = listener().await;
+    let (address, health_address) = (apart().await, apart().await);
     let second = configuration(
         &cell,
         "second.json",
         &json!({"address": address.to_string(), "health_check_address": health_address.to_string()}),
     );
-    drop((ssh, watch));
     let other = start(&second).await;
     let first = Backend {
         ssh: cell.proxy_address(),
