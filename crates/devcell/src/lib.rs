@@ -22,4 +22,4 @@ mod server;
 pub mod uaa;
 
 pub use rig::{Cell, CellOptions};
-pub use server::{Call, StartError};
+pub use server::{Call, Server, StartError};

@@ -3,6 +3,7 @@
 //! an answer says is the [`Service`]'s business.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,9 +54,9 @@ impl Call {
 }
 
 /// What a double knows and says.
-pub(crate) trait Service: Send + Sync + 'static {
+pub(crate) trait Service: fmt::Debug + Send + Sync + 'static {
     /// The content type of its answers.
-    const CONTENT_TYPE: &'static str;
+    fn content_type(&self) -> &'static str;
 
     /// Answers a call.
     fn answer(&self, call: &Call) -> Answer;
@@ -64,18 +65,19 @@ pub(crate) trait Service: Send + Sync + 'static {
     fn error(&self, call: &Call, kind: i32, message: &str) -> Answer;
 }
 
-/// A running, or stopped, server. Dropping it closes the port and every connection.
+/// What is the same for all doubles: a running, or stopped, server. Dropping it closes the port and
+/// every connection.
 #[derive(Debug)]
-pub(crate) struct Server<S> {
+pub struct Server {
     address: SocketAddr,
-    shared: Arc<Shared<S>>,
+    shared: Arc<Shared>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What the tasks share with the handle.
 #[derive(Debug)]
-struct Shared<S> {
-    service: S,
+struct Shared {
+    service: Arc<dyn Service>,
     records: Mutex<Records>,
     /// `None` speaks HTTP in clear.
     tls: Mutex<Option<Arc<ServerConfig>>>,
@@ -88,7 +90,7 @@ struct Records {
     connections: usize,
 }
 
-impl<S> Shared<S> {
+impl Shared {
     fn records(&self) -> MutexGuard<'_, Records> {
         lock(&self.records)
     }
@@ -99,9 +101,12 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<S: Service> Server<S> {
+impl Server {
     /// Starts on a free port of 127.0.0.1, in clear unless there is a configuration for TLS.
-    pub(crate) async fn start(service: S, tls: Option<ServerConfig>) -> io::Result<Self> {
+    pub(crate) async fn start(
+        service: Arc<dyn Service>,
+        tls: Option<ServerConfig>,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let server = Self {
             address: listener.local_addr()?,
@@ -116,37 +121,39 @@ impl<S: Service> Server<S> {
         Ok(server)
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub(crate) fn service(&self) -> &S {
-        &self.shared.service
-    }
-
-    /// `https://` or `http://` with the address.
-    pub(crate) fn url(&self) -> String {
+    /// `https://` or `http://` with the address: the base of its URLs.
+    pub fn url(&self) -> String {
         let scheme = lock(&self.shared.tls).as_ref().map_or("http", |_| "https");
         format!("{scheme}://{}", self.address)
     }
 
-    pub(crate) fn set_fault(&self, fault: Fault) {
+    /// Misbehaves like this from now on; [`Fault::None`] ends it.
+    pub fn set_fault(&self, fault: Fault) {
         self.shared.records().faults.set(fault);
     }
 
-    pub(crate) fn fail_next(&self, times: u32, fault: Fault) {
+    /// Misbehaves like this for the next `times` connections or calls, then as before.
+    pub fn fail_next(&self, times: u32, fault: Fault) {
         self.shared.records().faults.set_next(times, fault);
     }
 
-    pub(crate) fn calls(&self) -> Vec<Call> {
+    /// Every call since the start or the last [`forget_calls`](Self::forget_calls), in order.
+    pub fn calls(&self) -> Vec<Call> {
         self.shared.records().calls.iter().cloned().collect()
     }
 
-    pub(crate) fn connection_count(&self) -> usize {
+    /// How many TCP connections were accepted, whatever became of them.
+    pub fn connection_count(&self) -> usize {
         self.shared.records().connections
     }
 
-    pub(crate) fn forget_calls(&self) {
+    /// Starts counting calls and connections afresh.
+    pub fn forget_calls(&self) {
         let mut records = self.shared.records();
         records.calls.clear();
         records.connections = 0;
@@ -157,8 +164,8 @@ impl<S: Service> Server<S> {
         *lock(&self.shared.tls) = Some(Arc::new(tls));
     }
 
-    /// Closes the port and every connection.
-    pub(crate) async fn stop(&self) {
+    /// Closes the port and every connection: a service that is down. What it knows stays.
+    pub async fn stop(&self) {
         let task = lock(&self.task).take();
         if let Some(task) = task {
             task.abort();
@@ -168,7 +175,7 @@ impl<S: Service> Server<S> {
     }
 
     /// Listens on the same port again, with no connection left from before.
-    pub(crate) async fn start_again(&self) -> io::Result<()> {
+    pub async fn start_again(&self) -> io::Result<()> {
         self.stop().await;
         self.serve(TcpListener::bind(self.address).await?);
         Ok(())
@@ -180,7 +187,7 @@ impl<S: Service> Server<S> {
     }
 }
 
-impl<S> Drop for Server<S> {
+impl Drop for Server {
     fn drop(&mut self) {
         if let Some(task) = lock(&self.task).take() {
             task.abort();
@@ -221,7 +228,7 @@ pub(crate) fn tls_config(
 }
 
 /// Owns all connections: when this task is aborted, they end with it.
-async fn accept<S: Service>(listener: TcpListener, shared: Arc<Shared<S>>) {
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -234,7 +241,7 @@ async fn accept<S: Service>(listener: TcpListener, shared: Arc<Shared<S>>) {
     }
 }
 
-async fn connection<S: Service>(stream: TcpStream, shared: Arc<Shared<S>>) {
+async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     let fault = {
         let mut records = shared.records();
         records.connections += 1;
@@ -263,10 +270,7 @@ async fn connection<S: Service>(stream: TcpStream, shared: Arc<Shared<S>>) {
 }
 
 /// Serves one connection until the client closes it or a fault does.
-async fn serve<S: Service>(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    shared: Arc<Shared<S>>,
-) {
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, shared: Arc<Shared>) {
     let service = service_fn(move |request| respond(request, Arc::clone(&shared)));
     let connection =
         hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
@@ -274,10 +278,7 @@ async fn serve<S: Service>(
     let _ = connection.await;
 }
 
-async fn respond<S: Service>(
-    request: Request<Incoming>,
-    shared: Arc<Shared<S>>,
-) -> Result<Answer, Dropped> {
+async fn respond(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Answer, Dropped> {
     let (head, body) = request.into_parts();
     let Ok(body) = Limited::new(body, MAX_REQUEST).collect().await else {
         return Ok(answer::status(StatusCode::PAYLOAD_TOO_LARGE));
@@ -297,7 +298,7 @@ async fn respond<S: Service>(
         records.calls.push_back(call.clone());
         records.faults.on_request()
     };
-    if let Some(answer) = answer::misbehave(&fault, S::CONTENT_TYPE).await? {
+    if let Some(answer) = answer::misbehave(&fault, shared.service.content_type()).await? {
         return Ok(answer);
     }
     Ok(match fault {
