@@ -4,6 +4,7 @@
 //! - [`bbs`], [`uaa`], [`cloud_controller`]: the platform's servers, with [`fault`]s at the push of a
 //!   button.
 //! - [`front`]: TLS before an instance, as Envoy has it.
+//! - [`loggregator`]: the agent that takes app logs and metrics, alive, dead or stuck.
 //! - [`rig`]: finds, starts and ends the real programs; its [`rig::Cell`] is what tests use.
 //! - [`certs`], [`keys`]: throw-away certificates and SSH keys.
 //!
@@ -17,6 +18,7 @@ pub mod cloud_controller;
 pub mod fault;
 pub mod front;
 pub mod keys;
+pub mod loggregator;
 pub mod rig;
 mod server;
 pub mod uaa;

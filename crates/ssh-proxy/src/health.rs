@@ -71,7 +71,7 @@ mod tests {
         server.abort();
         answer
             .split_inclusive("\r\n")
-            .filter(|line| !line.starts_with("date: "))
+            .filter(|line| !line.starts_with("Date: "))
             .collect()
     }
 
@@ -79,23 +79,23 @@ mod tests {
     async fn only_get_of_the_root_is_answered() {
         let health = Health::default();
         let refused = concat!(
-            "HTTP/1.1 405 Method Not Allowed\r\ncontent-type: text/plain; charset=utf-8\r\n",
-            "x-content-type-options: nosniff\r\nallow: GET\r\nconnection: close\r\n",
-            "content-length: 19\r\n\r\n"
+            "HTTP/1.1 405 Method Not Allowed\r\nContent-Type: text/plain; charset=utf-8\r\n",
+            "X-Content-Type-Options: nosniff\r\nAllow: GET\r\nConnection: close\r\n",
+            "Content-Length: 19\r\n\r\n"
         );
         let cases = [
             (
                 "GET /",
-                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".to_owned(),
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_owned(),
             ),
             ("POST /", format!("{refused}Method Not Allowed\n")),
             ("HEAD /", refused.to_owned()),
             (
                 "GET /foo/bar",
                 concat!(
-                    "HTTP/1.1 404 Not Found\r\ncontent-type: text/plain; charset=utf-8\r\n",
-                    "x-content-type-options: nosniff\r\nconnection: close\r\n",
-                    "content-length: 19\r\n\r\n404 page not found\n"
+                    "HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\n",
+                    "X-Content-Type-Options: nosniff\r\nConnection: close\r\n",
+                    "Content-Length: 19\r\n\r\n404 page not found\n"
                 )
                 .to_owned(),
             ),

@@ -3,12 +3,14 @@
 //! From the command line to a running proxy, and back to an exit code: 0 after a signal, 1 if the
 //! proxy cannot run, 2 if it was called or configured wrongly.
 
+mod app_log;
 mod auth;
 mod bind;
 mod config;
 mod debug;
 mod dial;
 mod health;
+mod metrics;
 mod platform;
 mod proxy;
 mod refusal;
@@ -19,6 +21,7 @@ mod target;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
@@ -27,7 +30,10 @@ use bind::Listeners;
 use config::File;
 use goflag::{Flag, Kind};
 use health::Health;
+use metrics::Metrics;
+use platform::loggregator::Loggregator;
 use proxy::Proxy;
+use settings::loggregator::{self, LoggregatorSettings};
 use settings::{Exit, Problem, Settings};
 
 /// The proxy was called or configured wrongly.
@@ -72,9 +78,10 @@ fn main() -> ExitCode {
         Ok(logs) => logs,
         Err(error) => return give_up(&error.to_string()),
     };
+    let agent = loggregator::of_any(&file);
     match Settings::new(file) {
-        Ok(settings) => start(settings, logs),
-        Err(problems) => report(&problems),
+        Ok(settings) => in_runtime(run(settings, logs)),
+        Err(problems) => in_runtime(refuse(problems, agent)),
     }
 }
 
@@ -114,34 +121,60 @@ fn report(problems: &[Problem]) -> ExitCode {
     }
     match first.exit {
         Exit::Fatal => {
-            lager::fatal!(error = first.error, problems = others, "{}", first.action);
+            lager::fatal!(
+                error = first.error,
+                key = first.key,
+                problems = others,
+                "{}",
+                first.action
+            );
             ExitCode::from(EXIT_USAGE)
         }
         Exit::Failure => {
-            error!(error = first.error, problems = others, "{}", first.action);
+            error!(
+                error = first.error,
+                key = first.key,
+                problems = others,
+                "{}",
+                first.action
+            );
             ExitCode::FAILURE
         }
     }
 }
 
-fn start(settings: Settings, logs: lager::Handle) -> ExitCode {
+fn in_runtime(program: impl Future<Output = ExitCode>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
     match runtime {
-        Ok(runtime) => runtime.block_on(run(settings, logs)),
+        Ok(runtime) => runtime.block_on(program),
         Err(error) => give_up(&format!("no runtime: {error}")),
     }
 }
 
-/// Binds every port, tells so, and serves until a signal.
-async fn run(settings: Settings, logs: lager::Handle) -> ExitCode {
+/// Ends because of `problems`, to which an agent that is not there belongs, too. It comes first: the
+/// reference connects to it before it looks at anything else.
+async fn refuse(mut problems: Vec<Problem>, agent: Option<LoggregatorSettings>) -> ExitCode {
+    if let Err(error) = Loggregator::start(agent).await {
+        problems.insert(0, loggregator::refused(error));
+    }
+    report(&problems)
+}
+
+/// Connects to the agent, binds every port, tells so, and serves until a signal.
+async fn run(mut settings: Settings, logs: lager::Handle) -> ExitCode {
+    let (emitter, loggregator) = match Loggregator::start(settings.loggregator.take()).await {
+        Ok(started) => started,
+        Err(error) => return report(&[loggregator::refused(error)]),
+    };
     let (listeners, stop) = match (Listeners::bind(&settings).await, stop_signal()) {
         (Ok(listeners), Ok(stop)) => (listeners, stop),
         (Err(trace), _) => return give_up(&trace),
         (_, Err(error)) => return give_up(&format!("no signals: {error}")),
     };
-    let proxy = Proxy::new(settings);
+    let metrics = Arc::<Metrics>::default();
+    let proxy = Proxy::new(settings, emitter.clone(), Arc::clone(&metrics));
     let health = Health::default();
     if let Some(listener) = listeners.debug {
         tokio::spawn(debug::serve(listener, logs));
@@ -154,7 +187,12 @@ async fn run(settings: Settings, logs: lager::Handle) -> ExitCode {
         stop.await;
         health.drain();
     };
-    proxy.serve(listeners.ssh, stop).await;
+    tokio::select! {
+        () = proxy.serve(listeners.ssh, stop) => {}
+        () = metrics.emit(&emitter) => {}
+    }
+    drop(emitter);
+    loggregator.finish().await;
     info!("exited");
     ExitCode::SUCCESS
 }

@@ -1,6 +1,7 @@
 //! The SSH side: takes connections, logs their users in, and relays.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +16,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tracing::{Instrument as _, debug, error, info, info_span, warn};
 
+use crate::app_log::Visits;
 use crate::auth::cf::CfRealm;
 use crate::auth::diego::DiegoRealm;
 use crate::auth::{Gate, Login};
 use crate::dial::Dialer;
+use crate::metrics::Metrics;
 use crate::platform::bbs::Bbs;
+use crate::platform::loggregator::Emitter;
 use crate::relay::{Limits, Relay};
 use crate::settings::{AlgorithmLists, Settings, Times};
 
@@ -32,16 +36,21 @@ const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// What users are told when the proxy stops.
 const SHUTTING_DOWN: &str = "the SSH proxy is shutting down; connect again";
 
+/// The code of a login that the platform did not decide about in time.
+const LOGIN_TIMEOUT: &str = "login_timeout";
+
 /// What every connection shares.
 pub(crate) struct Proxy {
     transport: Arc<Config>,
     gate: Arc<Gate>,
     times: Times,
+    visits: Arc<Visits>,
+    metrics: Arc<Metrics>,
 }
 
 impl Proxy {
     /// A proxy as `settings` want it; nothing is connected yet.
-    pub(crate) fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings, emitter: Emitter, metrics: Arc<Metrics>) -> Self {
         if settings.cf.as_ref().is_some_and(|cf| cf.skip_cert_verify) {
             warn!("uaa-and-cloud-controller-not-verified");
         }
@@ -57,11 +66,14 @@ impl Proxy {
             cf: settings.cf.map(|cf| CfRealm::new(&cf, &resolver)),
             bbs: Bbs::new(&settings.bbs, Arc::clone(&resolver)),
             dialer: Dialer::new(resolver, settings.backend),
+            metrics: Arc::clone(&metrics),
         };
         Self {
             transport: Arc::new(transport),
             gate: Arc::new(gate),
             times: settings.times,
+            visits: Arc::new(Visits::new(emitter)),
+            metrics,
         }
     }
 
@@ -78,14 +90,16 @@ impl Proxy {
             stop,
             |stream, peer, stopping| {
                 let span = info_span!("handle-connection", remote_address = %peer);
-                Arc::clone(&proxy).handle(stream, stopping).instrument(span)
+                Arc::clone(&proxy)
+                    .handle(stream, peer, stopping)
+                    .instrument(span)
             },
         )
         .await;
     }
 
     /// One connection, from accept to its end.
-    async fn handle(self: Arc<Self>, stream: TcpStream, mut stopping: Stopping) {
+    async fn handle(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, mut stopping: Stopping) {
         let deadline = Instant::now() + self.times.login.unwrap_or(FOREVER);
         let transport = Arc::clone(&self.transport);
         let mut login = Login::new(Arc::clone(&self.gate));
@@ -100,11 +114,12 @@ impl Proxy {
         };
         let (client, grant) = match accept(stream, transport, &mut login, until).await {
             Ok(accepted) => accepted,
-            Err(error) => return log_failure(&login, &error),
+            Err(error) => return self.log_failure(&login, &error),
         };
         let (principal, username) = grant.who.map(|who| (who.id, who.name)).unzip();
         let (principal, username) = (principal.as_deref(), username.as_deref());
         info!(user = grant.user, principal, username, "relay-started");
+        let _visit = self.visits.begin(peer, grant.log_tags);
         let limits = Limits {
             idle: self.times.idle,
             total: self.times.connection,
@@ -125,17 +140,18 @@ impl Proxy {
             "relay-ended"
         );
     }
-}
 
-/// A login that came to nothing. Who connects and leaves is a scan or a balancer's probe, and not worth
-/// a line; that a user was left waiting for the platform is.
-fn log_failure(login: &Login, error: &Error) {
-    match (&login.undecided, error) {
-        (Some(user), Error::Timeout(_)) => {
-            error!(user, %error, code = "login_timeout", "authentication-failed")
+    /// A login that came to nothing. Who connects and leaves is a scan or a balancer's probe, and not
+    /// worth a line; that a user was left waiting for the platform is.
+    fn log_failure(&self, login: &Login, error: &Error) {
+        match (&login.undecided, error) {
+            (Some(user), Error::Timeout(_)) => {
+                self.metrics.refused(LOGIN_TIMEOUT);
+                error!(user, %error, code = LOGIN_TIMEOUT, "authentication-failed")
+            }
+            (_, Error::Lost(_)) => debug!(%error, "handshake-failed"),
+            _ => info!(%error, "handshake-failed"),
         }
-        (_, Error::Lost(_)) => debug!(%error, "handshake-failed"),
-        _ => info!(%error, "handshake-failed"),
     }
 }
 

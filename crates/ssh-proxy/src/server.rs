@@ -41,6 +41,8 @@ where
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
                 .max_buf_size(MAX_HEAD)
+                // As Go writes them: some scripts that watch look for nothing else.
+                .title_case_headers(true)
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
         }

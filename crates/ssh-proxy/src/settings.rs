@@ -13,7 +13,7 @@ use ssh_proto::Secret;
 use ssh_proto::key::PrivateKey;
 
 use crate::bind;
-use crate::config::{File, Loggregator};
+use crate::config::File;
 use crate::platform::bbs::BbsSettings;
 use crate::platform::http::DEFAULT_MAX_IDLE;
 use crate::platform::reread::{Broken, KeyedFile, Recipe, Reread};
@@ -23,17 +23,12 @@ pub(crate) use cf::CfSettings;
 
 mod cf;
 
+pub(crate) mod loggregator;
+
+use loggregator::LoggregatorSettings;
+
 /// How long a login may take unless told otherwise, from accept to success.
 const DEFAULT_LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Port of the loggregator agent unless told otherwise.
-const DEFAULT_AGENT_PORT: u16 = 3458;
-
-/// Envelopes in a batch unless told otherwise.
-const DEFAULT_BATCH_SIZE: usize = 100;
-
-/// Time between batches unless told otherwise.
-const DEFAULT_BATCH_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Everything that the file says, except how to log.
 #[derive(Debug)]
@@ -59,10 +54,6 @@ pub(crate) struct Settings {
     /// Bounds in time.
     pub(crate) times: Times,
     /// The loggregator agent, if there is one.
-    #[allow(
-        dead_code,
-        reason = "read by the loggregator client, which comes later"
-    )]
     pub(crate) loggregator: Option<LoggregatorSettings>,
 }
 
@@ -108,33 +99,6 @@ pub(crate) struct Times {
     pub(crate) idle: Option<Duration>,
     /// A connection, from its login on.
     pub(crate) connection: Option<Duration>,
-}
-
-/// The loggregator agent. Files are not read yet.
-#[allow(
-    dead_code,
-    reason = "read by the loggregator client, which comes later"
-)]
-#[derive(Debug, Clone)]
-pub(crate) struct LoggregatorSettings {
-    /// Port of the agent on this machine.
-    pub(crate) port: u16,
-    /// Path of the CA certificates.
-    pub(crate) ca_path: String,
-    /// Path of our certificate.
-    pub(crate) cert_path: String,
-    /// Path of our key.
-    pub(crate) key_path: String,
-    /// The tag `origin`.
-    pub(crate) origin: String,
-    /// Source id of our own metrics.
-    pub(crate) source_id: String,
-    /// Instance id of our own metrics.
-    pub(crate) instance_id: String,
-    /// Envelopes in a batch, at least 1.
-    pub(crate) batch_size: usize,
-    /// Time between batches, not zero.
-    pub(crate) batch_interval: Duration,
 }
 
 /// Something that keeps the proxy from starting.
@@ -197,7 +161,7 @@ impl Settings {
     /// Every problem, in the order of the reference; at least one.
     pub(crate) fn new(file: File) -> Result<Self, Vec<Problem>> {
         let mut found = Problems::default();
-        let loggregator = loggregator(&file.loggregator, &mut found);
+        let loggregator = loggregator::read(&file.loggregator, &mut found);
         let bbs = bbs(&file, &mut found);
         let cf = file.enable_cf_auth.then(|| cf::settings(&file, &mut found));
         let diego = (file.enable_diego_auth && !file.diego_credentials.expose().is_empty())
@@ -434,44 +398,6 @@ fn times(file: &File) -> Times {
 /// Zero means no limit.
 fn limit(duration: Option<Duration>) -> Option<Duration> {
     duration.filter(|duration| !duration.is_zero())
-}
-
-fn loggregator(file: &Loggregator, found: &mut Problems) -> Option<Option<LoggregatorSettings>> {
-    let paths = [
-        &file.loggregator_ca_path,
-        &file.loggregator_cert_path,
-        &file.loggregator_key_path,
-    ];
-    let on = file
-        .loggregator_use_v2_api
-        .unwrap_or_else(|| paths.iter().all(|path| !path.is_empty()));
-    if !on {
-        return Some(None);
-    }
-    let port = match file.loggregator_api_port {
-        0 => Ok(DEFAULT_AGENT_PORT),
-        port => u16::try_from(port).map_err(|_| format!("invalid port {port}")),
-    };
-    let action = "failed-to-initialize-metron-client";
-    let port = found.check(
-        "loggregator.loggregator_api_port",
-        action,
-        Exit::Failure,
-        port,
-    )?;
-    let interval = u64::try_from(file.batchflushinterval).unwrap_or(0);
-    let interval = limit(Some(Duration::from_nanos(interval)));
-    Some(Some(LoggregatorSettings {
-        port,
-        ca_path: file.loggregator_ca_path.clone(),
-        cert_path: file.loggregator_cert_path.clone(),
-        key_path: file.loggregator_key_path.clone(),
-        origin: file.loggregator_job_origin.clone(),
-        source_id: file.loggregator_source_id.clone(),
-        instance_id: file.loggregator_instance_id.clone(),
-        batch_size: positive(file.loggregator_batch_max_size).unwrap_or(DEFAULT_BATCH_SIZE),
-        batch_interval: interval.unwrap_or(DEFAULT_BATCH_INTERVAL),
-    }))
 }
 
 /// A number that counts only if it is above zero.

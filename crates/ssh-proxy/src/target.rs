@@ -35,10 +35,6 @@ pub(crate) struct Target {
     /// by their length.
     pub(crate) host_fingerprint: Option<String>,
     /// Tags of the app's log.
-    #[allow(
-        dead_code,
-        reason = "read by the loggregator client, which comes later"
-    )]
     pub(crate) log_tags: BTreeMap<String, String>,
 }
 

@@ -121,6 +121,8 @@ pub struct Finished {
 /// The client's end of a connection, at the level of packets.
 pub struct Raw {
     wire: Wire<TcpStream>,
+    /// Where the other end sees it come from.
+    pub local: SocketAddr,
     /// The texts of all banners so far.
     pub banners: Vec<String>,
 }
@@ -133,6 +135,7 @@ impl Raw {
         let config = Arc::new(Config::client("SSH-2.0-raw", Algorithms::default()));
         let transport = Transport::new(Role::Client, config, Box::new(SystemRandom), now());
         Self {
+            local: stream.local_addr().unwrap(),
             wire: Wire::new(stream, transport),
             banners: Vec::new(),
         }

@@ -22,10 +22,11 @@ use super::web::Web;
 use super::{Binaries, RigError};
 use crate::bbs::Bbs;
 use crate::bbs::messages::{ActualLrp, DesiredLrp, NetInfo};
-use crate::certs::{Authority, Request};
+use crate::certs::{Authority, Identity, Request};
 use crate::cloud_controller::{AppSsh, CloudController};
 use crate::front::{Front, PROXY_NAME};
 use crate::keys::{SshKey, random_guid, random_hex};
+use crate::loggregator::{self, Agent};
 use crate::uaa::{Uaa, User};
 
 /// How often a program is started anew because someone else took the port picked for it.
@@ -48,6 +49,7 @@ pub struct Cell {
     daemons: Vec<Daemon>,
     bbs: Bbs,
     cf: Cf,
+    agent: Option<Agent>,
     proxy_address: SocketAddr,
     health_address: SocketAddr,
     host_key: SshKey,
@@ -96,6 +98,10 @@ impl Cell {
             fronts: fronts.as_ref(),
         };
         let daemons = start_app(&app, &surroundings, &host_key, &options).await?;
+        let agent = match options.loggregator {
+            true => Some(start_agent(&authority, dir.path()).await?),
+            false => None,
+        };
         let place = Place {
             binaries: &binaries,
             dir: dir.path(),
@@ -103,6 +109,7 @@ impl Cell {
             password: &password,
             bbs_url: &bbs.url(),
             services: &services,
+            agent: agent.as_ref().map(Agent::port),
         };
         let (proxy, proxy_address, health_address) = start_proxy(&place, &options).await?;
         write_known_hosts(dir.path(), proxy_address, &host_key)?;
@@ -122,6 +129,7 @@ impl Cell {
             daemons,
             bbs,
             cf,
+            agent,
             proxy_address,
             health_address,
             host_key,
@@ -224,6 +232,11 @@ impl Cell {
         &self.bbs
     }
 
+    /// The double of the loggregator agent, if there is to be one.
+    pub fn agent(&self) -> Option<&Agent> {
+        self.agent.as_ref()
+    }
+
     /// The proxy.
     pub fn proxy(&self) -> &Process {
         &self.proxy
@@ -282,6 +295,9 @@ impl Cell {
         self.bbs.stop().await;
         self.cf.uaa.stop().await;
         self.cf.cloud_controller.stop().await;
+        if let Some(agent) = &self.agent {
+            agent.stop().await;
+        }
     }
 
     fn programs(&self) -> impl Iterator<Item = &Process> {
@@ -332,15 +348,34 @@ async fn start_bbs(authority: &Authority, dir: &Path) -> Result<Bbs, RigError> {
     let names = ["localhost", "bbs.service.cf.internal"];
     let server = authority.issue(&Request::server(&names))?;
     let client = authority.issue(&Request::client(PROXY_NAME))?;
+    write_identity(dir, config::BBS_FILES, authority, &client)?;
+    Ok(Bbs::start(&server, authority).await?)
+}
+
+/// Starts the loggregator agent and leaves what its client needs in `dir`.
+async fn start_agent(authority: &Authority, dir: &Path) -> Result<Agent, RigError> {
+    let server = authority.issue(&Request::server(&[loggregator::SERVER_NAME]))?;
+    let client = authority.issue(&Request::client("ssh_proxy"))?;
+    write_identity(dir, config::AGENT_FILES, authority, &client)?;
+    Ok(Agent::start(&server, authority).await?)
+}
+
+/// Writes whom a client trusts and who it is.
+fn write_identity(
+    dir: &Path,
+    files: [&str; 3],
+    authority: &Authority,
+    client: &Identity,
+) -> Result<(), RigError> {
     let texts = [
         authority.certificate_pem(),
         client.certificate_pem().to_owned(),
         client.key_pem(),
     ];
-    for (name, text) in config::BBS_FILES.iter().zip(texts) {
+    for (name, text) in files.iter().zip(texts) {
         write(&dir.join(name), &text)?;
     }
-    Ok(Bbs::start(&server, authority).await?)
+    Ok(())
 }
 
 /// What starting the app needs beside the options.
@@ -436,6 +471,7 @@ struct Place<'a> {
     password: &'a str,
     bbs_url: &'a str,
     services: &'a [Value],
+    agent: Option<u16>,
 }
 
 async fn start_proxy(
@@ -471,6 +507,7 @@ fn proxy_launch(
             address,
             health_address,
             bbs_url: place.bbs_url,
+            agent: place.agent,
             dir: place.dir,
             host_key: place.host_key,
             password: place.password,

@@ -82,6 +82,8 @@ pub struct CellOptions {
     pub cc_access: CcAccess,
     /// Instances have TLS fronts, and how.
     pub instance_tls: Option<InstanceTls>,
+    /// Whether there is a loggregator agent, as in cf-deployment.
+    pub loggregator: bool,
     /// A JSON object merged into the proxy's configuration; `null` removes a key.
     pub proxy_config: Value,
     /// A JSON object merged into the app's `diego-ssh` route; `null` removes a key.
@@ -115,6 +117,7 @@ impl Default for CellOptions {
             uaa_secret: "devcell-secret".to_owned(),
             cc_access: CcAccess::default(),
             instance_tls: None,
+            loggregator: true,
             proxy_config: json!({}),
             route: json!({}),
             wrong_host_fingerprint: false,
@@ -140,6 +143,8 @@ pub(super) struct ProxyPlace<'a> {
     pub(super) address: SocketAddr,
     pub(super) health_address: SocketAddr,
     pub(super) bbs_url: &'a str,
+    /// Port of the loggregator agent, if there is one.
+    pub(super) agent: Option<u16>,
     pub(super) dir: &'a Path,
     pub(super) host_key: &'a SshKey,
     pub(super) password: &'a str,
@@ -149,6 +154,9 @@ pub(super) struct ProxyPlace<'a> {
 
 /// The names of the proxy's certificate files in its directory.
 pub(super) const BBS_FILES: [&str; 3] = ["bbs-ca.crt", "bbs-client.crt", "bbs-client.key"];
+
+/// The same for the loggregator agent.
+pub(super) const AGENT_FILES: [&str; 3] = ["agent-ca.crt", "agent-client.crt", "agent-client.key"];
 
 /// The proxy's configuration as the BOSH template renders it, with `diego:` users switched on.
 pub(super) fn proxy(place: &ProxyPlace<'_>, options: &CellOptions) -> Value {
@@ -174,13 +182,30 @@ pub(super) fn proxy(place: &ProxyPlace<'_>, options: &CellOptions) -> Value {
         "debug_address": "",
         "log_level": options.proxy_log_level.as_str(),
         "time_format": "unix-epoch",
-        "loggregator": {"loggregator_use_v2_api": false},
+        "loggregator": loggregator(place),
     });
     for keys in place.services {
         merge(&mut config, keys);
     }
     merge(&mut config, &options.proxy_config);
     config
+}
+
+fn loggregator(place: &ProxyPlace<'_>) -> Value {
+    let Some(port) = place.agent else {
+        return json!({"loggregator_use_v2_api": false});
+    };
+    let [ca, certificate, key] = AGENT_FILES.map(|file| place.dir.join(file));
+    json!({
+        "loggregator_use_v2_api": true,
+        "loggregator_api_port": port,
+        "loggregator_ca_path": ca,
+        "loggregator_cert_path": certificate,
+        "loggregator_key_path": key,
+        "loggregator_job_origin": "ssh_proxy",
+        "loggregator_source_id": "ssh_proxy",
+        "loggregator_instance_id": "devcell-vm",
+    })
 }
 
 /// The `diego-ssh` route as Cloud Controller writes it: one key is the host key and the login key.

@@ -3,6 +3,7 @@
 //! A [`Grant`] is what an authenticated user gets, and the only way to a relay: it holds the
 //! connection to the instance's daemon, which has been dialled and verified by then.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{Instrument as _, debug, error, info, info_span};
 
 use crate::dial::{Dialer, Leg};
+use crate::metrics::Metrics;
 use crate::platform::bbs::{Bbs, Lrp};
 use crate::platform::uaa::User;
 use crate::refusal::Refusal;
@@ -40,6 +42,8 @@ pub(crate) struct Grant {
     pub(crate) user: String,
     /// Who it is, where the realm knows persons.
     pub(crate) who: Option<User>,
+    /// Tags of the app's log.
+    pub(crate) log_tags: BTreeMap<String, String>,
     /// The daemon of the instance, ready for the connection protocol.
     pub(crate) daemon: Authenticated<Leg>,
 }
@@ -54,6 +58,8 @@ pub(crate) struct Gate {
     pub(crate) bbs: Bbs,
     /// Who connects to them.
     pub(crate) dialer: Dialer,
+    /// Who counts those that are not let in.
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Gate {
@@ -66,6 +72,7 @@ impl Gate {
         Ok(Grant {
             user: user.to_owned(),
             who,
+            log_tags: target.log_tags,
             daemon,
         })
     }
@@ -147,6 +154,7 @@ impl Authenticator for Login {
                 Ok(grant)
             }
             Err(refusal) => {
+                self.gate.metrics.refused(refusal.code());
                 error!(user, error = %refusal, code = refusal.code(), "authentication-failed");
                 if refusal.is_of_stranger() {
                     sleep_until(floor(began)).await;

@@ -44,6 +44,7 @@ fn gate() -> Arc<Gate> {
         cf: Some(CfRealm::new(&cf, &resolver)),
         bbs: Bbs::new(&bbs, Arc::clone(&resolver)),
         dialer: Dialer::new(resolver, backend),
+        metrics: Arc::default(),
     })
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod bbs;
 pub(crate) mod call;
 pub(crate) mod cloud_controller;
 pub(crate) mod http;
+pub(crate) mod loggregator;
 pub(crate) mod reread;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -85,7 +85,8 @@ fn everything_can_be_set() {
             "require_host_fingerprint": true, "connect_to_instance_address": true,
             "allowed_ciphers": "aes128-ctr",
             "loggregator": {"loggregator_use_v2_api": true, "loggregator_api_port": 1,
-                            "loggregator_batch_max_size": 5, "BatchFlushInterval": 10000000}}"#,
+                            "loggregator_ca_path": "$/crt", "loggregator_cert_path": "$/crt",
+                            "loggregator_key_path": "$/key", "loggregator_batch_max_size": 5, "BatchFlushInterval": 10000000}}"#,
     );
     assert_eq!(settings.health_address, None);
     assert_eq!(
@@ -259,7 +260,15 @@ const PROBLEMS: &[(&str, Exit, &str, &str)] = &[
         "Exit trace for group:\nssh-proxy exited with error: listen tcp: address nonsense: missing port",
     ),
     (
-        r#"{"loggregator": {"loggregator_use_v2_api": true, "loggregator_api_port": 70000}}"#,
+        r#"{"loggregator": {"loggregator_use_v2_api": true, "loggregator_ca_path": "$/crt",
+            "loggregator_cert_path": "$/junk", "loggregator_key_path": "$/key"}}"#,
+        Exit::Failure,
+        "failed-to-initialize-metron-client",
+        "no certificate in ",
+    ),
+    (
+        r#"{"loggregator": {"loggregator_ca_path": "$/crt", "loggregator_cert_path": "$/crt",
+            "loggregator_key_path": "$/key", "loggregator_api_port": 70000}}"#,
         Exit::Failure,
         "failed-to-initialize-metron-client",
         "invalid port 70000",
@@ -296,6 +305,7 @@ fn all_problems_come_in_the_order_of_the_reference() {
         keys,
         [
             "loggregator.loggregator_api_port",
+            "loggregator.loggregator_ca_path",
             "bbs_address",
             "bbs_ca_cert",
             "cc_api_url",
@@ -322,8 +332,7 @@ fn what_is_switched_off_is_not_checked() {
 #[test]
 fn loggregator_is_on_by_word_or_by_its_files() {
     let certificates = Certificates::new();
-    let paths =
-        r#""loggregator_ca_path": "a", "loggregator_cert_path": "b", "loggregator_key_path": "c""#;
+    let paths = r#""loggregator_ca_path": "$/crt", "loggregator_cert_path": "$/crt", "loggregator_key_path": "$/key""#;
     for (switch, on) in [("", true), (r#""loggregator_use_v2_api": false,"#, false)] {
         let settings = certificates.settings(&format!("{{\"loggregator\": {{{switch} {paths}}}}}"));
         assert_eq!(settings.loggregator.is_some(), on);
