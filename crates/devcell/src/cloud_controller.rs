@@ -126,7 +126,7 @@ impl CloudController {
             events: Mutex::default(),
             tokens: tokens.clone(),
         });
-        let server = Server::start(Arc::clone(&api) as _, tls).await?;
+        let server = Server::start(Arc::clone(&api) as _, tls)?;
         Ok(Self { api, server })
     }
 

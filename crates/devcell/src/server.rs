@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
@@ -27,6 +27,9 @@ use crate::fault::{Fault, Schedule};
 
 /// No call needs more than two guids or a code; a request beyond this is a bug in the client.
 const MAX_REQUEST: usize = 64 * 1024;
+
+/// Connections that wait to be accepted, as many as most systems allow.
+const BACKLOG: u32 = 1024;
 
 /// Calls that are remembered: more than any test makes, and a cell that runs for days stays small.
 const MAX_CALLS: usize = 100_000;
@@ -70,6 +73,9 @@ pub(crate) trait Service: fmt::Debug + Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    /// Keeps the port for us while nobody listens on it: bound, so that no other program gets it,
+    /// but not listening, so that connections are refused.
+    _place: TcpSocket,
     shared: Arc<Shared>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
@@ -103,13 +109,12 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Server {
     /// Starts on a free port of 127.0.0.1, in clear unless there is a configuration for TLS.
-    pub(crate) async fn start(
-        service: Arc<dyn Service>,
-        tls: Option<ServerConfig>,
-    ) -> io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+    pub(crate) fn start(service: Arc<dyn Service>, tls: Option<ServerConfig>) -> io::Result<Self> {
+        let place = bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        let address = place.local_addr()?;
         let server = Self {
-            address: listener.local_addr()?,
+            address,
+            _place: place,
             shared: Arc::new(Shared {
                 service,
                 records: Mutex::default(),
@@ -117,7 +122,7 @@ impl Server {
             }),
             task: Mutex::default(),
         };
-        server.serve(listener);
+        server.serve()?;
         Ok(server)
     }
 
@@ -177,14 +182,24 @@ impl Server {
     /// Listens on the same port again, with no connection left from before.
     pub async fn start_again(&self) -> io::Result<()> {
         self.stop().await;
-        self.serve(TcpListener::bind(self.address).await?);
-        Ok(())
+        self.serve()
     }
 
-    fn serve(&self, listener: TcpListener) {
+    fn serve(&self) -> io::Result<()> {
+        let listener = bind(self.address)?.listen(BACKLOG)?;
         let task = tokio::spawn(accept(listener, Arc::clone(&self.shared)));
         *lock(&self.task) = Some(task);
+        Ok(())
     }
+}
+
+/// A socket that shares its port with others of ours. A port picked by the system is nobody else's.
+fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 impl Drop for Server {

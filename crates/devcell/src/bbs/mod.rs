@@ -71,7 +71,7 @@ impl Bbs {
     pub async fn start(identity: &Identity, clients: &Authority) -> Result<Self, StartError> {
         let tls = tls_config(identity, Some(clients))?;
         let platform = Arc::<Platform>::default();
-        let server = Server::start(Arc::clone(&platform) as _, Some(tls)).await?;
+        let server = Server::start(Arc::clone(&platform) as _, Some(tls))?;
         Ok(Self { platform, server })
     }
 

@@ -20,7 +20,7 @@ impl Web {
     /// Starts on a free port of 127.0.0.1.
     pub(super) async fn start(index: usize) -> Result<Self, RigError> {
         let greeting = Arc::new(Greeting(format!("This is instance {index} of the app.\n")));
-        let server = Server::start(greeting, None).await;
+        let server = Server::start(greeting, None);
         let server = server.map_err(StartError::from)?;
         Ok(Self { server })
     }

@@ -155,7 +155,7 @@ impl Uaa {
     pub async fn start(identity: &Identity, secret: &str) -> Result<Self, StartError> {
         let site = Arc::new(Site::new(State::new(secret), Tokens::default()));
         let tls = tls_config(identity, None)?;
-        let server = Server::start(Arc::clone(&site) as _, Some(tls)).await?;
+        let server = Server::start(Arc::clone(&site) as _, Some(tls))?;
         Ok(Self { site, server })
     }
 
