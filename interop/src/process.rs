@@ -73,15 +73,23 @@ impl Process {
     ///
     /// # Panics
     /// It cannot be started: the message names the package that is missing.
-    pub fn start(mut command: Command) -> Self {
+    pub fn start(command: Command) -> Self {
+        Self::start_on(command, Stdio::piped(), Stdio::piped())
+    }
+
+    /// The same with another standard input and standard error, which can be any descriptors: sockets to
+    /// inherit, for instance. What is given is not ours to write and read.
+    ///
+    /// # Panics
+    /// It cannot be started: the message names the package that is missing.
+    pub fn start_on(mut command: Command, stdin: Stdio, stderr: Stdio) -> Self {
         adopt_orphans();
         let name = command
             .as_std()
             .get_program()
             .to_string_lossy()
             .into_owned();
-        command.stdin(Stdio::piped());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(stderr);
         let mut child = match command.spawn() {
             Ok(child) => child,
             Err(error) if error.kind() == ErrorKind::NotFound => missing(&name),
@@ -90,7 +98,7 @@ impl Process {
         Self {
             stdin: child.stdin.take(),
             stdout: Log::of(child.stdout.take().expect("a pipe")),
-            stderr: Log::of(child.stderr.take().expect("a pipe")),
+            stderr: child.stderr.take().map_or_else(Log::default, Log::of),
             name,
             child,
         }
@@ -113,6 +121,15 @@ impl Process {
     pub async fn finish(mut self) -> Output {
         drop(self.stdin.take());
         self.wait(async {}, PATIENCE).await
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// It has ended.
+    pub fn signal(&self, signal: Signal) {
+        let leader = self.child.id().and_then(pid).expect("it runs");
+        kill_process(leader, signal).expect("a signal");
     }
 
     /// Kills it and all that it has started, as dropping it does.
@@ -166,6 +183,13 @@ fn missing(program: &str) -> ! {
 /// What a program writes, kept from its start.
 #[derive(Debug, Clone)]
 pub struct Log(watch::Receiver<Vec<u8>>);
+
+impl Default for Log {
+    /// Of nothing.
+    fn default() -> Self {
+        Self::of(tokio::io::empty())
+    }
+}
 
 impl Log {
     fn of(mut stream: impl AsyncRead + Unpin + Send + 'static) -> Self {

@@ -1,12 +1,17 @@
-//! The ports that the proxy listens on, bound all together before anything is served.
+//! The ports that the proxy listens on, bound all together before anything is served, and those that it
+//! was started with.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use connector::os_text;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
+use crate::edge::activation::Inherited;
 use crate::settings::Settings;
+
+/// Connections that wait to be accepted: as many as tokio's own listeners let wait.
+const BACKLOG: u32 = 1024;
 
 /// Every port, ready to accept.
 #[derive(Debug)]
@@ -17,6 +22,8 @@ pub(crate) struct Listeners {
     pub(crate) ssh: TcpListener,
     /// For load balancers.
     pub(crate) health: Option<TcpListener>,
+    /// The next process may serve the same ports already while this one ends.
+    pub(crate) has_successor: bool,
 }
 
 impl Listeners {
@@ -25,52 +32,85 @@ impl Listeners {
     /// # Errors
     ///
     /// The reference's report of which server failed and which had to stop for it.
-    pub(crate) async fn bind(settings: &Settings) -> Result<Self, String> {
-        let mut group = Group::default();
-        let debug = group
-            .bind_if("debug-server", settings.debug_address)
-            .await?;
-        let ssh = group.bind("ssh-proxy", settings.address).await?;
-        let health = group
-            .bind_if("healthcheck", settings.health_address)
-            .await?;
-        Ok(Self { debug, ssh, health })
+    pub(crate) fn bind(settings: &Settings, inherited: Inherited) -> Result<Self, String> {
+        let mut group = Group::new(settings.reuse_port);
+        let has_successor = settings.reuse_port || inherited.ssh.is_some();
+        let debug = group.bind_if("debug-server", settings.debug_address)?;
+        let ssh = match inherited.ssh {
+            None => group.bind("ssh-proxy", settings.address)?,
+            Some(listener) => group.adopt("ssh-proxy", settings.address, listener)?,
+        };
+        let health = match (settings.health_address, inherited.health) {
+            (Some(address), Some(listener)) => {
+                Some(group.adopt("healthcheck", address, listener)?)
+            }
+            (address, _) => group.bind_if("healthcheck", address)?,
+        };
+        Ok(Self {
+            debug,
+            ssh,
+            health,
+            has_successor,
+        })
     }
 }
 
 /// The servers that are bound so far.
-#[derive(Default)]
-struct Group(Vec<&'static str>);
+struct Group {
+    names: Vec<&'static str>,
+    reuse_port: bool,
+}
 
 impl Group {
-    async fn bind(
-        &mut self,
-        name: &'static str,
-        address: SocketAddr,
-    ) -> Result<TcpListener, String> {
-        let listener = listen(address).await.map_err(|error| {
-            let text = os_text(&error);
-            let mut trace = format!(
-                "Exit trace for group:\n{name} exited with error: listen tcp {address}: bind: {text}\n"
-            );
-            for started in self.0.iter().rev() {
-                trace.push_str(&format!("{started} exited with nil\n"));
-            }
-            trace
-        })?;
-        self.0.push(name);
-        Ok(listener)
+    fn new(reuse_port: bool) -> Self {
+        Self {
+            names: Vec::new(),
+            reuse_port,
+        }
     }
 
-    async fn bind_if(
+    fn bind(&mut self, name: &'static str, address: SocketAddr) -> Result<TcpListener, String> {
+        let listener = listen(address, self.reuse_port);
+        self.add(name, address, listener)
+    }
+
+    fn bind_if(
         &mut self,
         name: &'static str,
         address: Option<SocketAddr>,
     ) -> Result<Option<TcpListener>, String> {
-        match address {
-            None => Ok(None),
-            Some(address) => self.bind(name, address).await.map(Some),
-        }
+        address.map(|address| self.bind(name, address)).transpose()
+    }
+
+    /// Takes a listener that was inherited in place of `address`.
+    fn adopt(
+        &mut self,
+        name: &'static str,
+        address: SocketAddr,
+        listener: std::net::TcpListener,
+    ) -> Result<TcpListener, String> {
+        let listener = TcpListener::from_std(listener);
+        self.add(name, address, listener)
+    }
+
+    fn add(
+        &mut self,
+        name: &'static str,
+        address: SocketAddr,
+        listener: io::Result<TcpListener>,
+    ) -> Result<TcpListener, String> {
+        let listener = listener.map_err(|error| {
+            let text = os_text(&error);
+            let mut trace = format!(
+                "Exit trace for group:\n{name} exited with error: listen tcp {address}: bind: {text}\n"
+            );
+            for started in self.names.iter().rev() {
+                trace.push_str(&format!("{started} exited with nil\n"));
+            }
+            trace
+        })?;
+        self.names.push(name);
+        Ok(listener)
     }
 }
 
@@ -111,19 +151,31 @@ fn bad_host(text: &str) -> String {
 
 /// Listens on `address`; the unspecified address of either family means both, as in Go, so that
 /// IPv4 peers can show up as IPv4-mapped addresses (see `IpAddr::to_canonical`).
-async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    if !address.ip().is_unspecified() {
-        return TcpListener::bind(address).await;
-    }
+fn listen(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
     let port = address.port();
-    let both = TcpListener::bind((IpAddr::V6(Ipv6Addr::UNSPECIFIED), port)).await;
-    match both {
+    let address = match address.ip().is_unspecified() {
+        true => SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port),
+        false => address,
+    };
+    match listen_on(address, reuse_port) {
         // A kernel without IPv6.
-        Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
-            TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)).await
+        Err(error) if address.ip().is_unspecified() && error.kind() != io::ErrorKind::AddrInUse => {
+            let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
+            listen_on(any, reuse_port)
         }
         result => result,
     }
+}
+
+fn listen_on(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(reuse_port)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 #[cfg(test)]
@@ -134,12 +186,11 @@ mod tests {
     async fn a_taken_port_is_told_with_what_stopped_for_it() {
         let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = taken.local_addr().unwrap();
-        let mut group = Group::default();
+        let mut group = Group::new(false);
         group
             .bind("debug-server", "127.0.0.1:0".parse().unwrap())
-            .await
             .unwrap();
-        let trace = group.bind("ssh-proxy", address).await.unwrap_err();
+        let trace = group.bind("ssh-proxy", address).unwrap_err();
         assert_eq!(
             trace,
             format!(
@@ -179,11 +230,19 @@ mod tests {
     #[tokio::test]
     async fn the_unspecified_address_takes_ipv4_clients() {
         for any in ["0.0.0.0:0", "[::]:0"] {
-            let listener = listen(any.parse().unwrap()).await.unwrap();
+            let listener = listen(any.parse().unwrap(), false).unwrap();
             let port = listener.local_addr().unwrap().port();
             tokio::net::TcpStream::connect(("127.0.0.1", port))
                 .await
                 .unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn two_processes_share_a_port_only_if_both_want_to() {
+        let first = listen("127.0.0.1:0".parse().unwrap(), true).unwrap();
+        let address = first.local_addr().unwrap();
+        listen(address, true).unwrap();
+        assert!(listen(address, false).is_err());
     }
 }

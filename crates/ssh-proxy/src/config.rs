@@ -24,7 +24,7 @@ macro_rules! object {
         }
 
         impl $name {
-            fn take(mut object: Object, inside: &str, problems: &mut Vec<String>) -> Self {
+            fn take(object: &mut Object, inside: &str, problems: &mut Vec<String>) -> Self {
                 Self {
                     $($field: object.take(stringify!($field), inside, problems),)*
                 }
@@ -96,6 +96,26 @@ object! {
         max_connection_duration: Option<Duration>,
         /// How long a login may take. Ours.
         login_timeout: Option<Duration>,
+        /// How long a connection may be without data in its channels. Ours.
+        inactivity_timeout: Option<Duration>,
+        /// How long clients are taken after the request to stop. Ours.
+        drain_delay: Option<Duration>,
+        /// How long sessions live on after that. Ours.
+        drain_timeout: Option<Duration>,
+        /// Networks of balancers that send the PROXY protocol. Ours.
+        proxy_protocol_sources: Vec<String>,
+        /// Whoever connects is a user and no balancer. Ours.
+        source_is_user: bool,
+        /// Logins at one time; 0 for the default. Ours.
+        max_unauthenticated_connections: i64,
+        /// Logins of one source at one time; 0 for the default. Ours.
+        max_unauthenticated_connections_per_source: i64,
+        /// Networks without bounds and penalties for sources. Ours.
+        penalty_exempt_sources: Vec<String>,
+        /// Let other processes listen on the same ports. Ours.
+        reuse_port: bool,
+        /// What users may do. Ours.
+        policy: Policy,
         /// Dial instances at their own address if they have no preference.
         connect_to_instance_address: bool,
         /// Speak TLS to instances that can.
@@ -124,6 +144,30 @@ object! {
         max_data_string_length: i64,
         /// How to reach the loggregator agent.
         loggregator: Loggregator,
+    }
+}
+
+object! {
+    /// The object under `policy`. What is absent is allowed.
+    Policy {
+        /// Interactive shells.
+        shell: Option<bool>,
+        /// Commands, and subsystems other than sftp.
+        exec: Option<bool>,
+        /// scp and sftp.
+        files: Option<bool>,
+        /// Connections from the client through the container.
+        local_forwarding: Option<bool>,
+        /// Listeners in the container.
+        remote_forwarding: Option<bool>,
+        /// Unix sockets, either way.
+        streamlocal_forwarding: Option<bool>,
+        /// The user's agent.
+        agent_forwarding: Option<bool>,
+        /// X11.
+        x11_forwarding: Option<bool>,
+        /// Where connections from the client may lead, as `host:port`; empty for anywhere.
+        forward_targets: Vec<String>,
     }
 }
 
@@ -173,11 +217,11 @@ impl File {
     /// problems never show values, since those of wrong keys can be secrets.
     pub(crate) fn parse(text: &[u8]) -> Result<Self, Vec<String>> {
         let mut json = serde_json::Deserializer::from_slice(text);
-        let object = Option::<Object>::deserialize(&mut json)
+        let mut object = Option::<Object>::deserialize(&mut json)
             .map_err(|error| vec![syntax_problem(&error)])?
             .unwrap_or_default();
         let mut problems = Vec::new();
-        let file = Self::take(object, "", &mut problems);
+        let file = Self::take(&mut object, "", &mut problems);
         if problems.is_empty() {
             Ok(file)
         } else {
@@ -206,6 +250,18 @@ impl Object {
         if !value.is_null() {
             self.0.insert(key.to_ascii_lowercase(), value);
         }
+    }
+
+    /// An object inside another one.
+    fn inner(value: Value) -> Result<Self, String> {
+        let Value::Object(map) = value else {
+            return Err(expected("an object", &value));
+        };
+        let mut object = Self::default();
+        for (key, value) in map {
+            object.insert(&key, value);
+        }
+        Ok(object)
     }
 
     /// The value under `key`, or what stands for an absent one.
@@ -375,18 +431,27 @@ impl FromJson for TimeFormat {
 
 impl FromJson for Loggregator {
     fn absent() -> Self {
-        Self::take(Object::default(), "", &mut Vec::new())
+        Self::take(&mut Object::default(), "", &mut Vec::new())
     }
 
     fn from_json(value: Value, key: &str, problems: &mut Vec<String>) -> Result<Self, String> {
-        let Value::Object(map) = value else {
-            return Err(expected("an object", &value));
-        };
-        let mut object = Object::default();
-        for (key, value) in map {
-            object.insert(&key, value);
-        }
-        Ok(Self::take(object, &format!("{key}."), problems))
+        let mut object = Object::inner(value)?;
+        Ok(Self::take(&mut object, &format!("{key}."), problems))
+    }
+}
+
+impl FromJson for Policy {
+    fn absent() -> Self {
+        Self::take(&mut Object::default(), "", &mut Vec::new())
+    }
+
+    fn from_json(value: Value, key: &str, problems: &mut Vec<String>) -> Result<Self, String> {
+        let mut object = Object::inner(value)?;
+        let policy = Self::take(&mut object, &format!("{key}."), problems);
+        // A prohibition that is misspelt must not pass in silence.
+        let unknown = object.0.keys();
+        problems.extend(unknown.map(|unknown| format!("{key}.{unknown}: unknown key")));
+        Ok(policy)
     }
 }
 
@@ -478,6 +543,7 @@ mod tests {
             br#"{"address": 5, "uaa_password": 123456, "communication_timeout": "10",
                 "login_timeout": 10, "enable_cf_auth": "yes", "redact_patterns": ["a", 1],
                 "bbs_max_idle_conns_per_host": 1.5,
+                "policy": {"exec": "no", "shel": false, "Files": false},
                 "loggregator": {"loggregator_api_port": "x", "BatchFlushInterval": "1s"}}"#,
         )
         .unwrap_err();
@@ -490,6 +556,8 @@ mod tests {
                 "enable_cf_auth: expected true or false, found a string",
                 "communication_timeout: missing unit in duration \"10\"",
                 "login_timeout: expected a duration such as \"10s\", found a number",
+                "policy.exec: expected true or false, found a string",
+                "policy.shel: unknown key",
                 "redact_patterns: expected a list of strings, found a number in it",
                 "loggregator.loggregator_api_port: expected a whole number, found a string",
                 "loggregator.batchflushinterval: expected a whole number, found a string",

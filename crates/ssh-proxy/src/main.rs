@@ -9,6 +9,7 @@ mod bind;
 mod config;
 mod debug;
 mod dial;
+mod edge;
 mod health;
 mod metrics;
 mod platform;
@@ -23,11 +24,13 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tracing::{error, info};
 
 use bind::Listeners;
 use config::File;
+use edge::activation::Inherited;
+use edge::drain::{self, Signals};
 use goflag::{Flag, Kind};
 use health::Health;
 use metrics::Metrics;
@@ -80,7 +83,11 @@ fn main() -> ExitCode {
     };
     let agent = loggregator::of_any(&file);
     match Settings::new(file) {
-        Ok(settings) => in_runtime(run(settings, logs)),
+        // Before the runtime has threads.
+        Ok(settings) => match Inherited::take() {
+            Ok(inherited) => in_runtime(run(settings, inherited, logs)),
+            Err(error) => give_up(&error),
+        },
         Err(problems) => in_runtime(refuse(problems, agent)),
     }
 }
@@ -163,50 +170,45 @@ async fn refuse(mut problems: Vec<Problem>, agent: Option<LoggregatorSettings>) 
 }
 
 /// Connects to the agent, binds every port, tells so, and serves until a signal.
-async fn run(mut settings: Settings, logs: lager::Handle) -> ExitCode {
+async fn run(mut settings: Settings, inherited: Inherited, logs: lager::Handle) -> ExitCode {
     let (emitter, loggregator) = match Loggregator::start(settings.loggregator.take()).await {
         Ok(started) => started,
         Err(error) => return report(&[loggregator::refused(error)]),
     };
-    let (listeners, stop) = match (Listeners::bind(&settings).await, stop_signal()) {
-        (Ok(listeners), Ok(stop)) => (listeners, stop),
+    let listeners = Listeners::bind(&settings, inherited);
+    let (listeners, signals) = match (listeners, Signals::listen()) {
+        (Ok(listeners), Ok(signals)) => (listeners, signals),
         (Err(trace), _) => return give_up(&trace),
         (_, Err(error)) => return give_up(&format!("no signals: {error}")),
     };
+    let health = Health::default();
+    let (close, end) = drain::plan(signals, health.clone(), settings.drain);
     let metrics = Arc::<Metrics>::default();
     let proxy = Proxy::new(settings, emitter.clone(), Arc::clone(&metrics));
-    let health = Health::default();
+    // They end with the set.
+    let mut watchers = JoinSet::new();
     if let Some(listener) = listeners.debug {
-        tokio::spawn(debug::serve(listener, logs));
+        watchers.spawn(debug::serve(listener, logs));
     }
     if let Some(listener) = listeners.health {
-        tokio::spawn(health.clone().serve(listener));
+        watchers.spawn(health.serve(listener));
     }
     info!("started");
-    let stop = async {
-        stop.await;
-        health.drain();
+    let close = async {
+        close.await;
+        if listeners.has_successor {
+            // It alone may say how it is.
+            watchers.abort_all();
+        }
     };
     tokio::select! {
-        () = proxy.serve(listeners.ssh, stop) => {}
+        () = proxy.serve(listeners.ssh, close, end) => {}
         () = metrics.emit(&emitter) => {}
     }
     drop(emitter);
     loggregator.finish().await;
     info!("exited");
     ExitCode::SUCCESS
-}
-
-/// Done at the first SIGINT or SIGTERM.
-fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }
 
 /// Ends with the reference's last words.

@@ -21,9 +21,12 @@ use crate::auth::cf::CfRealm;
 use crate::auth::diego::DiegoRealm;
 use crate::auth::{Gate, Login};
 use crate::dial::Dialer;
+use crate::edge::watch::{self, Watched};
+use crate::edge::{Admission, Edge};
 use crate::metrics::Metrics;
 use crate::platform::bbs::Bbs;
 use crate::platform::loggregator::Emitter;
+use crate::relay::policy::Policy;
 use crate::relay::{Limits, Relay};
 use crate::settings::{AlgorithmLists, Settings, Times};
 
@@ -42,10 +45,12 @@ const LOGIN_TIMEOUT: &str = "login_timeout";
 /// What every connection shares.
 pub(crate) struct Proxy {
     transport: Arc<Config>,
+    edge: Edge,
     gate: Arc<Gate>,
     times: Times,
     visits: Arc<Visits>,
     metrics: Arc<Metrics>,
+    policy: Arc<Policy>,
 }
 
 impl Proxy {
@@ -56,11 +61,11 @@ impl Proxy {
         }
         let resolver = Arc::new(Resolver::new(Files::default()));
         let algorithms = algorithms(&settings.algorithms);
-        let transport = Config::server(
+        let transport = Arc::new(Config::server(
             "SSH-2.0-diego-ssh-proxy",
             algorithms,
             vec![settings.host_key],
-        );
+        ));
         let gate = Gate {
             diego: settings.diego_credentials.map(DiegoRealm::new),
             cf: settings.cf.map(|cf| CfRealm::new(&cf, &resolver)),
@@ -69,38 +74,52 @@ impl Proxy {
             metrics: Arc::clone(&metrics),
         };
         Self {
-            transport: Arc::new(transport),
+            edge: Edge::new(settings.edge, Arc::clone(&transport)),
+            transport,
             gate: Arc::new(gate),
             times: settings.times,
             visits: Arc::new(Visits::new(emitter)),
             metrics,
+            policy: Arc::new(settings.policy),
         }
     }
 
-    /// Serves clients until `stop` is done, then ends what is left of them.
-    pub(crate) async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
+    /// Serves clients until `close` is done, and ends what is left of them when `end` is, too.
+    pub(crate) async fn serve(
+        self,
+        listener: TcpListener,
+        close: impl Future<Output = ()>,
+        end: impl Future<Output = ()>,
+    ) {
         let proxy = Arc::new(self);
-        let stop = async {
-            stop.await;
-            info_span!("server").in_scope(|| info!("stopping-server"));
-        };
-        serve::serve(
-            listener,
-            MOST_CONNECTIONS,
-            stop,
-            |stream, peer, stopping| {
-                let span = info_span!("handle-connection", remote_address = %peer);
-                Arc::clone(&proxy)
-                    .handle(stream, peer, stopping)
-                    .instrument(span)
-            },
-        )
-        .await;
+        let handle = |stream, peer, stopping| Arc::clone(&proxy).handle(stream, peer, stopping);
+        serve::serve_and_drain(listener, MOST_CONNECTIONS, close, end, handle).await;
     }
 
     /// One connection, from accept to its end.
     async fn handle(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, mut stopping: Stopping) {
         let deadline = Instant::now() + self.times.login.unwrap_or(FOREVER);
+        let admitted = tokio::select! {
+            admitted = self.edge.admit(stream, peer) => admitted,
+            // Whoever has said nothing by then is told nothing.
+            () = tokio::time::sleep_until(deadline) => None,
+            () = stopping.wait() => None,
+        };
+        if let Some((stream, admission)) = admitted {
+            let span = info_span!("handle-connection", remote_address = %admission.address);
+            let session = self.session(stream, admission, deadline, stopping);
+            session.instrument(span).await;
+        }
+    }
+
+    /// One connection that may log in.
+    async fn session(
+        self: Arc<Self>,
+        stream: TcpStream,
+        admission: Admission,
+        deadline: Instant,
+        mut stopping: Stopping,
+    ) {
         let transport = Arc::clone(&self.transport);
         let mut login = Login::new(Arc::clone(&self.gate));
         let until = async {
@@ -112,23 +131,33 @@ impl Proxy {
                 },
             }
         };
-        let (client, grant) = match accept(stream, transport, &mut login, until).await {
+        let mut watched = Watched::new(&mut login, &admission);
+        let (client, grant) = match accept(stream, transport, &mut watched, until).await {
             Ok(accepted) => accepted,
-            Err(error) => return self.log_failure(&login, &error),
+            Err(error) => {
+                let offence = watch::offence(&error, login.undecided.is_some());
+                offence.inspect(|offence| admission.offends(*offence));
+                return self.log_failure(&login, &error);
+            }
         };
+        let user_address = admission.address;
+        drop(admission);
         let (principal, username) = grant.who.map(|who| (who.id, who.name)).unzip();
         let (principal, username) = (principal.as_deref(), username.as_deref());
         info!(user = grant.user, principal, username, "relay-started");
-        let _visit = self.visits.begin(peer, grant.log_tags);
+        let _visit = self.visits.begin(user_address, grant.log_tags);
         let limits = Limits {
             idle: self.times.idle,
+            inactivity: self.times.inactivity,
             total: self.times.connection,
         };
         let stop = async move {
             stopping.wait().await;
             SHUTTING_DOWN.to_owned()
         };
-        let end = Relay::new(client, grant.daemon, limits).run(stop).await;
+        let end = Relay::new(client, grant.daemon, limits, Arc::clone(&self.policy))
+            .run(stop)
+            .await;
         info!(
             user = grant.user,
             principal,

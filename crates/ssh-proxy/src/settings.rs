@@ -14,10 +14,13 @@ use ssh_proto::key::PrivateKey;
 
 use crate::bind;
 use crate::config::File;
+use crate::edge::drain::DrainTimes;
+use crate::edge::settings::{self as edge, EdgeSettings};
 use crate::platform::bbs::BbsSettings;
 use crate::platform::http::DEFAULT_MAX_IDLE;
 use crate::platform::reread::{Broken, KeyedFile, Recipe, Reread};
 use crate::platform::tls::{DEFAULT_SESSION_CACHE, Policy};
+use crate::relay;
 
 pub(crate) use cf::CfSettings;
 
@@ -53,6 +56,14 @@ pub(crate) struct Settings {
     pub(crate) backend: BackendSettings,
     /// Bounds in time.
     pub(crate) times: Times,
+    /// How long each step to the end takes.
+    pub(crate) drain: DrainTimes,
+    /// Who may begin a login.
+    pub(crate) edge: EdgeSettings,
+    /// What users may do.
+    pub(crate) policy: relay::policy::Policy,
+    /// Other processes may listen on the same ports.
+    pub(crate) reuse_port: bool,
     /// The loggregator agent, if there is one.
     pub(crate) loggregator: Option<LoggregatorSettings>,
 }
@@ -97,6 +108,8 @@ pub(crate) struct Times {
     pub(crate) login: Option<Duration>,
     /// Silence of a client.
     pub(crate) idle: Option<Duration>,
+    /// A connection without data in its channels.
+    pub(crate) inactivity: Option<Duration>,
     /// A connection, from its login on.
     pub(crate) connection: Option<Duration>,
 }
@@ -176,6 +189,8 @@ impl Settings {
             .then(|| listen("health_check_address", &file.health_check_address));
         let debug =
             (!file.debug_address.is_empty()).then(|| listen("debug_address", &file.debug_address));
+        let edge = EdgeSettings::new(&file, &mut found);
+        let policy = edge::policy(&file.policy, &mut found);
         let (
             Some(loggregator),
             Some(bbs),
@@ -185,6 +200,8 @@ impl Settings {
             Some(address),
             Some(health),
             Some(debug),
+            Some(edge),
+            Some(policy),
         ) = (
             loggregator,
             bbs,
@@ -194,6 +211,8 @@ impl Settings {
             address,
             all(health),
             all(debug),
+            edge,
+            policy,
         )
         else {
             return Err(found.0);
@@ -212,6 +231,13 @@ impl Settings {
                 require_host_fingerprint: file.require_host_fingerprint,
             },
             times: times(&file),
+            drain: DrainTimes {
+                delay: file.drain_delay.unwrap_or_default(),
+                timeout: file.drain_timeout.unwrap_or_default(),
+            },
+            edge,
+            policy,
+            reuse_port: file.reuse_port,
             algorithms: AlgorithmLists {
                 kex: file.allowed_key_exchanges,
                 host_key: file.allowed_host_key_algorithms,
@@ -233,7 +259,7 @@ fn all<T>(wanted: Option<Option<T>>) -> Option<Option<T>> {
 
 /// What was found so far.
 #[derive(Default)]
-struct Problems(Vec<Problem>);
+pub(crate) struct Problems(pub(crate) Vec<Problem>);
 
 impl Problems {
     fn add(&mut self, key: &'static str, action: &'static str, error: String, exit: Exit) {
@@ -246,7 +272,8 @@ impl Problems {
         });
     }
 
-    fn check<T>(
+    /// The value of `result`, or its problem booked.
+    pub(crate) fn check<T>(
         &mut self,
         key: &'static str,
         action: &'static str,
@@ -391,6 +418,7 @@ fn times(file: &File) -> Times {
     Times {
         login: limit(Some(file.login_timeout.unwrap_or(DEFAULT_LOGIN_TIMEOUT))),
         idle: limit(file.idle_connection_timeout),
+        inactivity: limit(file.inactivity_timeout),
         connection: limit(file.max_connection_duration),
     }
 }

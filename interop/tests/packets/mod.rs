@@ -130,7 +130,11 @@ pub struct Raw {
 impl Raw {
     /// Connects and says nothing but its identification and KEXINIT.
     pub async fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
+        Self::on(TcpStream::connect(address).await.unwrap())
+    }
+
+    /// The same on a connection that there is.
+    pub fn on(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         let config = Arc::new(Config::client("SSH-2.0-raw", Algorithms::default()));
         let transport = Transport::new(Role::Client, config, Box::new(SystemRandom), now());
@@ -144,24 +148,39 @@ impl Raw {
     /// Connects and exchanges keys; whatever the host's key is, it is taken.
     pub async fn keyed(address: SocketAddr) -> Self {
         let mut raw = Self::connect(address).await;
-        let event = within("key exchange", raw.wire.next()).await.unwrap();
-        assert_eq!(event, Event::HostKey);
-        raw.wire.transport_mut().accept_host_key().unwrap();
+        raw.exchange_keys().await;
         raw
+    }
+
+    async fn exchange_keys(&mut self) {
+        let event = within("key exchange", self.wire.next()).await.unwrap();
+        assert_eq!(event, Event::HostKey);
+        self.wire.transport_mut().accept_host_key().unwrap();
     }
 
     /// Connects up to the point where authentication may begin.
     pub async fn served(address: SocketAddr) -> Self {
-        let mut raw = Self::keyed(address).await;
-        raw.send(&string_message(msg::SERVICE_REQUEST, "ssh-userauth"));
-        let answer = raw.packet().await.unwrap();
-        assert_eq!(answer[0], msg::SERVICE_ACCEPT);
+        let mut raw = Self::connect(address).await;
+        raw.begin().await;
         raw
+    }
+
+    /// Goes on from a connection to the point where authentication may begin.
+    pub async fn begin(&mut self) {
+        self.exchange_keys().await;
+        self.send(&string_message(msg::SERVICE_REQUEST, "ssh-userauth"));
+        let answer = self.packet().await.unwrap();
+        assert_eq!(answer[0], msg::SERVICE_ACCEPT);
     }
 
     /// Logs in through `door`, as a good client does.
     pub async fn login(door: &Door) -> Result<Self, Error> {
-        let mut raw = Self::connect(door.address).await;
+        Self::connect(door.address).await.enter(door).await
+    }
+
+    /// Logs in as one does through `door`, whatever the connection leads through.
+    pub async fn enter(mut self, door: &Door) -> Result<Self, Error> {
+        let raw = &mut self;
         assert_eq!(
             within("key exchange", raw.wire.next()).await?,
             Event::HostKey
@@ -179,7 +198,7 @@ impl Raw {
         loop {
             within("login", raw.wire.next()).await?;
             if auth.handle(raw.wire.transport_mut())? == Progress::Success {
-                return Ok(raw);
+                return Ok(self);
             }
         }
     }

@@ -4,7 +4,7 @@
 //! that was never opened is cut here, and so that a container opens no channel that its user did not
 //! ask for. It is updated by control packets only.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use ssh_proto::Error;
 use ssh_proto::msg::{self, OpenFailure};
@@ -12,33 +12,26 @@ use ssh_proto::wire::Put;
 
 use super::Side;
 use super::classify::Control;
+use super::replies::{Refused, Replies, TooMany};
 
 /// Channels of one connection, both ways together. The daemon allows fewer.
 const MOST_CHANNELS: usize = 1024;
 
-/// Global requests of one side that wait for their reply: a byte each.
-const MOST_OWED: usize = 16 * 1024;
+/// Requests that wait for their reply, the global ones of one side or those of one channel. They cost
+/// nothing here; the other end has to remember them too.
+const MOST_OWED: u32 = 16 * 1024;
 
 /// What becomes of a control packet.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ruling {
     /// It goes to the other side as it is.
     Forward,
-    /// It goes to the other side, and behind it so many REQUEST_FAILUREs of ours.
-    ForwardThenFail(usize),
+    /// It goes to the other side, and behind it so many times this payload of ours.
+    ForwardThen(usize, Vec<u8>),
     /// It stays here.
     Drop,
     /// It stays here, and its sender gets this payload.
     Answer(Vec<u8>),
-}
-
-/// A reply to a global request, by the place where it is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Owed {
-    /// The other end will reply.
-    Far,
-    /// We refuse it, once the replies before it have passed.
-    Local,
 }
 
 /// What a client asked for that lets the container open channels of the matching kinds.
@@ -54,8 +47,8 @@ struct Invitations {
 #[derive(Debug)]
 struct Channel {
     numbers: PerSide<u32>,
-    /// Replies to channel requests that the side still has to give.
-    owes: PerSide<u32>,
+    /// Replies to channel requests that the side waits for.
+    awaits: PerSide<Replies>,
     closed: PerSide<bool>,
 }
 
@@ -91,7 +84,7 @@ pub(super) struct Ledger {
     /// Opened and not yet answered, by the number that the side gave.
     opening: PerSide<Vec<u32>>,
     /// Replies to global requests that each side waits for.
-    awaits: PerSide<VecDeque<Owed>>,
+    awaits: PerSide<Replies>,
     invited: Invitations,
 }
 
@@ -125,10 +118,35 @@ impl Ledger {
                 want_reply,
             } => self.request(from, recipient, name, want_reply),
             Control::Reply { recipient } => {
-                let owes = self.channel(from, recipient)?.owes.of_mut(from);
-                *owes = owes.checked_sub(1).ok_or(UNSOLICITED)?;
-                Ok(Ruling::Forward)
+                let awaits = self.channel(from, recipient)?.awaits.of_mut(from.other());
+                let due = awaits.reply().ok_or(UNSOLICITED)?;
+                Ok(forward_then(due, || channel_failure(recipient)))
             }
+        }
+    }
+
+    /// Books a control packet of `from` that the platform does not allow, and rules how it is refused.
+    ///
+    /// # Errors
+    /// `from` broke a rule; its connection is to be cut.
+    pub(super) fn refuse(&mut self, from: Side, control: Control<'_>) -> Result<Ruling, Error> {
+        match control {
+            Control::GlobalRequest { want_reply, .. } => self.refuse_globally(from, want_reply),
+            Control::Open { sender, .. } => {
+                self.check_new_number(from, sender)?;
+                Ok(refuse_open(
+                    sender,
+                    OpenFailure::AdministrativelyProhibited,
+                    "the platform does not allow it",
+                ))
+            }
+            Control::Request {
+                recipient,
+                want_reply,
+                ..
+            } => self.refuse_request(from, recipient, want_reply),
+            // There is nothing else to ask for.
+            other => self.rule(from, other),
         }
     }
 
@@ -151,7 +169,7 @@ impl Ledger {
             self.invited.streamlocal |= name == b"streamlocal-forward@openssh.com";
         }
         if want_reply {
-            self.await_reply(from, Owed::Far)?;
+            self.awaits.of_mut(from).ask(MOST_OWED)?;
         }
         Ok(Ruling::Forward)
     }
@@ -161,43 +179,20 @@ impl Ledger {
         if !want_reply {
             return Ok(Ruling::Drop);
         }
-        if self.awaits.of(from).is_empty() {
-            return Ok(Ruling::Answer(vec![msg::REQUEST_FAILURE]));
-        }
-        self.await_reply(from, Owed::Local)?;
-        Ok(Ruling::Drop)
-    }
-
-    fn await_reply(&mut self, side: Side, owed: Owed) -> Result<(), Error> {
-        let queue = self.awaits.of_mut(side);
-        if queue.len() >= MOST_OWED {
-            return Err(Error::Limit("global requests without replies"));
-        }
-        queue.push_back(owed);
-        Ok(())
-    }
-
-    fn global_reply(&mut self, from: Side) -> Result<Ruling, Error> {
-        let queue = self.awaits.of_mut(from.other());
-        if queue.pop_front() != Some(Owed::Far) {
-            return Err(UNSOLICITED);
-        }
-        let mut refused = 0;
-        while queue.front() == Some(&Owed::Local) {
-            queue.pop_front();
-            refused += 1;
-        }
-        Ok(if refused == 0 {
-            Ruling::Forward
-        } else {
-            Ruling::ForwardThenFail(refused)
+        Ok(match self.awaits.of_mut(from).refuse()? {
+            Refused::Now => Ruling::Answer(vec![msg::REQUEST_FAILURE]),
+            Refused::Later => Ruling::Drop,
         })
     }
 
+    fn global_reply(&mut self, from: Side) -> Result<Ruling, Error> {
+        let due = self.awaits.of_mut(from.other()).reply();
+        let due = due.ok_or(UNSOLICITED)?;
+        Ok(forward_then(due, || vec![msg::REQUEST_FAILURE]))
+    }
+
     fn open(&mut self, from: Side, kind: &[u8], sender: u32) -> Result<Ruling, Error> {
-        if self.opening.of(from).contains(&sender) || self.is_taken(from, sender) {
-            return Err(Error::Misbehaved("channel number opened twice"));
-        }
+        self.check_new_number(from, sender)?;
         if from == Side::Daemon && !self.may_container_open(kind) {
             return Ok(refuse_open(
                 sender,
@@ -215,6 +210,13 @@ impl Ledger {
         }
         self.opening.of_mut(from).push(sender);
         Ok(Ruling::Forward)
+    }
+
+    fn check_new_number(&self, from: Side, sender: u32) -> Result<(), Error> {
+        if self.opening.of(from).contains(&sender) || self.is_taken(from, sender) {
+            return Err(Error::Misbehaved("channel number opened twice"));
+        }
+        Ok(())
     }
 
     /// Containers are not trusted: what would act on the user's machine needs the user's wish.
@@ -247,7 +249,7 @@ impl Ledger {
         self.by_daemon_number.insert(numbers.daemon, numbers.client);
         let channel = Channel {
             numbers,
-            owes: PerSide::default(),
+            awaits: PerSide::default(),
             closed: PerSide::default(),
         };
         self.channels.insert(numbers.client, channel);
@@ -261,15 +263,33 @@ impl Ledger {
         name: &[u8],
         want_reply: bool,
     ) -> Result<Ruling, Error> {
-        let owes = self.channel(from, recipient)?.owes.of_mut(from.other());
+        let channel = self.channel(from, recipient)?;
         if want_reply {
-            *owes = owes.saturating_add(1);
+            channel.awaits.of_mut(from).ask(MOST_OWED)?;
         }
         if from == Side::Client {
             self.invited.agent |= name == b"auth-agent-req@openssh.com";
             self.invited.x11 |= name == b"x11-req";
         }
         Ok(Ruling::Forward)
+    }
+
+    /// A refusal of ours may not overtake replies of the other end, nor follow its CLOSE.
+    fn refuse_request(
+        &mut self,
+        from: Side,
+        recipient: u32,
+        want_reply: bool,
+    ) -> Result<Ruling, Error> {
+        let channel = self.channel(from, recipient)?;
+        if !want_reply || *channel.closed.of(from.other()) {
+            return Ok(Ruling::Drop);
+        }
+        let number = *channel.numbers.of(from);
+        Ok(match channel.awaits.of_mut(from).refuse()? {
+            Refused::Now => Ruling::Answer(channel_failure(number)),
+            Refused::Later => Ruling::Drop,
+        })
     }
 
     fn close(&mut self, from: Side, recipient: u32) -> Result<Ruling, Error> {
@@ -315,7 +335,26 @@ impl Ledger {
     }
 }
 
+impl From<TooMany> for Error {
+    fn from(_: TooMany) -> Self {
+        Self::Limit("requests without replies")
+    }
+}
+
 const UNSOLICITED: Error = Error::Misbehaved("reply to nothing that was asked");
+
+fn forward_then(times: usize, payload: impl FnOnce() -> Vec<u8>) -> Ruling {
+    match times {
+        0 => Ruling::Forward,
+        times => Ruling::ForwardThen(times, payload()),
+    }
+}
+
+fn channel_failure(recipient: u32) -> Vec<u8> {
+    let mut payload = vec![msg::CHANNEL_FAILURE];
+    payload.put_u32(recipient);
+    payload
+}
 
 fn refuse_open(recipient: u32, reason: OpenFailure, text: &str) -> Ruling {
     let mut payload = vec![msg::CHANNEL_OPEN_FAILURE];
@@ -327,226 +366,4 @@ fn refuse_open(recipient: u32, reason: OpenFailure, text: &str) -> Ruling {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::Side::{Client, Daemon};
-    use super::*;
-
-    /// A ledger with one channel: the client calls it 3, the daemon 7.
-    fn with_channel() -> Ledger {
-        let mut ledger = Ledger::default();
-        let open = Control::Open {
-            kind: b"session",
-            sender: 3,
-        };
-        assert_eq!(ledger.rule(Client, open), Ok(Ruling::Forward));
-        let confirm = Control::OpenConfirmation {
-            recipient: 3,
-            sender: 7,
-        };
-        assert_eq!(ledger.rule(Daemon, confirm), Ok(Ruling::Forward));
-        ledger
-    }
-
-    fn ask(name: &[u8]) -> Control<'_> {
-        Control::GlobalRequest {
-            name,
-            want_reply: true,
-        }
-    }
-
-    #[test]
-    fn a_channel_lives_until_both_sides_closed_it() {
-        let mut ledger = with_channel();
-        assert_eq!(
-            ledger.rule(Client, Control::Eof { recipient: 7 }),
-            Ok(Ruling::Forward)
-        );
-        assert_eq!(
-            ledger.rule(Daemon, Control::Close { recipient: 3 }),
-            Ok(Ruling::Forward)
-        );
-        assert!(
-            ledger.rule(Daemon, Control::Eof { recipient: 3 }).is_err(),
-            "after its CLOSE"
-        );
-        assert_eq!(
-            ledger.rule(Client, Control::Close { recipient: 7 }),
-            Ok(Ruling::Forward)
-        );
-        assert!(
-            ledger
-                .rule(Client, Control::Close { recipient: 7 })
-                .is_err()
-        );
-        assert!(ledger.channels.is_empty() && ledger.by_daemon_number.is_empty());
-        with_channel();
-    }
-
-    #[test]
-    fn channels_that_were_never_opened_are_cut() {
-        for control in [
-            Control::Eof { recipient: 3 },
-            Control::Close { recipient: 3 },
-            Control::Request {
-                recipient: 3,
-                name: b"exec",
-                want_reply: false,
-            },
-            Control::Reply { recipient: 3 },
-            Control::OpenConfirmation {
-                recipient: 3,
-                sender: 1,
-            },
-            Control::OpenFailure { recipient: 3 },
-            Control::GlobalReply,
-        ] {
-            for side in [Client, Daemon] {
-                assert!(
-                    Ledger::default().rule(side, control).is_err(),
-                    "{control:?}"
-                );
-            }
-        }
-        assert!(
-            with_channel()
-                .rule(Client, Control::Eof { recipient: 3 })
-                .is_err(),
-            "its own number"
-        );
-    }
-
-    #[test]
-    fn replies_need_requests() {
-        let mut ledger = with_channel();
-        assert!(
-            ledger
-                .rule(Daemon, Control::Reply { recipient: 3 })
-                .is_err()
-        );
-        let mut ledger = with_channel();
-        let request = Control::Request {
-            recipient: 7,
-            name: b"exec",
-            want_reply: true,
-        };
-        ledger.rule(Client, request).unwrap();
-        assert_eq!(
-            ledger.rule(Daemon, Control::Reply { recipient: 3 }),
-            Ok(Ruling::Forward)
-        );
-        assert!(
-            ledger
-                .rule(Daemon, Control::Reply { recipient: 3 })
-                .is_err()
-        );
-    }
-
-    #[test]
-    fn local_refusals_wait_for_the_replies_before_them() {
-        let mut ledger = Ledger::default();
-        let prove = b"hostkeys-prove-00@openssh.com";
-        let failure = vec![msg::REQUEST_FAILURE];
-        assert_eq!(ledger.rule(Client, ask(prove)), Ok(Ruling::Answer(failure)));
-        assert_eq!(
-            ledger.rule(Client, ask(b"tcpip-forward")),
-            Ok(Ruling::Forward)
-        );
-        assert_eq!(ledger.rule(Client, ask(prove)), Ok(Ruling::Drop));
-        assert_eq!(ledger.rule(Client, ask(prove)), Ok(Ruling::Drop));
-        assert_eq!(ledger.rule(Client, ask(b"other")), Ok(Ruling::Forward));
-        assert_eq!(
-            ledger.rule(Daemon, Control::GlobalReply),
-            Ok(Ruling::ForwardThenFail(2))
-        );
-        assert_eq!(
-            ledger.rule(Daemon, Control::GlobalReply),
-            Ok(Ruling::Forward)
-        );
-        assert!(ledger.rule(Daemon, Control::GlobalReply).is_err());
-    }
-
-    #[test]
-    fn host_keys_stay_on_their_hop() {
-        let mut ledger = Ledger::default();
-        let tell = Control::GlobalRequest {
-            name: b"hostkeys-00@openssh.com",
-            want_reply: false,
-        };
-        assert_eq!(ledger.rule(Daemon, tell), Ok(Ruling::Drop));
-    }
-
-    #[test]
-    fn containers_open_only_what_the_user_asked_for() {
-        let prohibited = |ledger: &mut Ledger, kind| {
-            let ruling = ledger
-                .rule(Daemon, Control::Open { kind, sender: 9 })
-                .unwrap();
-            matches!(ruling, Ruling::Answer(_))
-        };
-        let kinds: [&[u8]; 4] = [
-            b"forwarded-tcpip",
-            b"forwarded-streamlocal@openssh.com",
-            b"auth-agent@openssh.com",
-            b"x11",
-        ];
-        for kind in kinds {
-            assert!(prohibited(&mut with_channel(), kind));
-        }
-        for kind in [
-            &b"session"[..],
-            b"direct-tcpip",
-            b"direct-streamlocal@openssh.com",
-            b"tun@openssh.com",
-        ] {
-            assert!(prohibited(&mut with_channel(), kind));
-        }
-        assert!(!prohibited(&mut with_channel(), b"new-kind@example.com"));
-
-        let invitations: [(Control<'_>, &[u8]); 4] = [
-            (ask(b"tcpip-forward"), b"forwarded-tcpip"),
-            (
-                ask(b"streamlocal-forward@openssh.com"),
-                b"forwarded-streamlocal@openssh.com",
-            ),
-            (
-                channel_request(b"auth-agent-req@openssh.com"),
-                b"auth-agent@openssh.com",
-            ),
-            (channel_request(b"x11-req"), b"x11"),
-        ];
-        for (invitation, kind) in invitations {
-            let mut ledger = with_channel();
-            ledger.rule(Client, invitation).unwrap();
-            assert!(!prohibited(&mut ledger, kind));
-        }
-    }
-
-    fn channel_request(name: &[u8]) -> Control<'_> {
-        Control::Request {
-            recipient: 7,
-            name,
-            want_reply: true,
-        }
-    }
-
-    #[test]
-    fn channels_beyond_the_bound_are_refused_and_the_rest_goes_on() {
-        let mut ledger = with_channel();
-        for sender in (10u32..).take(MOST_CHANNELS - 1) {
-            let open = Control::Open {
-                kind: b"session",
-                sender,
-            };
-            assert_eq!(ledger.rule(Client, open), Ok(Ruling::Forward));
-        }
-        let open = Control::Open {
-            kind: b"session",
-            sender: 9,
-        };
-        assert!(matches!(ledger.rule(Client, open), Ok(Ruling::Answer(_))));
-        assert_eq!(
-            ledger.rule(Client, Control::Eof { recipient: 7 }),
-            Ok(Ruling::Forward)
-        );
-    }
-}
+mod tests;

@@ -2,7 +2,8 @@
 //! another, as they are. Channel numbers, windows and the order of requests stay end to end.
 //!
 //! One task owns both streams. It knows nothing of users and targets, and sends nothing of its own but
-//! the refusals that the [`ledger`] makes.
+//! the refusals that the [`ledger`] makes: of what no container may open, and of what the operator's
+//! [`policy`] takes from users.
 //!
 //! Back-pressure: while the output towards one side is full, the other side's packets are not polled.
 //! The exception is a side that is keying: it can send nothing that would have to be forwarded, and its
@@ -10,6 +11,7 @@
 //! only while neither side is keying, keeps two rekeys with data in flight from blocking each other.
 
 use std::future::{Future, poll_fn};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,12 +23,17 @@ use ssh_tokio::timer::Timer;
 use ssh_tokio::wire::now;
 use ssh_tokio::{Authenticated, Socket, Wire};
 use tokio::time::Instant;
+use tracing::info;
 
 mod classify;
 mod ledger;
+pub(crate) mod policy;
+mod replies;
+pub(crate) mod targets;
 
 use classify::{Control, is_data};
 use ledger::{Ledger, Ruling};
+use policy::{Capability, Policy};
 
 /// One of the two ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,11 +66,19 @@ pub(crate) struct RelayEnd {
     pub(crate) bytes_down: u64,
 }
 
+/// What users are told at the end of each limit.
+const IDLE: &str = "idle for too long";
+const INACTIVE: &str = "inactive for too long: no data in either direction";
+const TOO_LONG: &str = "the connection has reached its longest duration";
+
 /// How long a relay may go on; `None` is without limit.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Limits {
     /// Nothing read from or written to the client for so long ends it.
     pub(crate) idle: Option<Duration>,
+    /// No data of channels for so long, in either direction, ends it. Requests, keepalives among them,
+    /// and windows do not count.
+    pub(crate) inactivity: Option<Duration>,
     /// So long after its begin it ends in any case.
     pub(crate) total: Option<Duration>,
 }
@@ -72,13 +87,26 @@ pub(crate) struct Limits {
 pub(crate) struct Relay<C, D> {
     client: Wire<C>,
     daemon: Wire<D>,
-    ledger: Ledger,
+    books: Books,
     bytes_up: u64,
     bytes_down: u64,
-    idle_timeout: Option<Duration>,
+    limits: Limits,
+    /// When something was read from the client or written to it.
     last_activity: Instant,
+    /// When data of a channel passed.
+    last_data: Instant,
     ends_at: Option<Instant>,
     timer: Timer,
+}
+
+/// What decides about control packets.
+struct Books {
+    ledger: Ledger,
+    policy: Arc<Policy>,
+    /// Whether the policy has anything to say.
+    is_judged: bool,
+    /// What was refused and logged: once for each capability, since a client can ask without end.
+    told: [bool; Capability::COUNT],
 }
 
 /// What stopped the packets of one side.
@@ -92,16 +120,27 @@ enum Stopped {
 
 impl<C: Socket, D: Socket> Relay<C, D> {
     /// Joins two connections.
-    pub(crate) fn new(client: Authenticated<C>, daemon: Authenticated<D>, limits: Limits) -> Self {
+    pub(crate) fn new(
+        client: Authenticated<C>,
+        daemon: Authenticated<D>,
+        limits: Limits,
+        policy: Arc<Policy>,
+    ) -> Self {
         let now = Instant::now();
         Self {
             client: client.into_wire(),
             daemon: daemon.into_wire(),
-            ledger: Ledger::default(),
+            books: Books {
+                ledger: Ledger::default(),
+                is_judged: policy.restricts(),
+                policy,
+                told: [false; Capability::COUNT],
+            },
             bytes_up: 0,
             bytes_down: 0,
-            idle_timeout: limits.idle,
+            limits,
             last_activity: now,
+            last_data: now,
             ends_at: limits.total.and_then(|total| now.checked_add(total)),
             timer: Timer::default(),
         }
@@ -178,7 +217,13 @@ impl<C: Socket, D: Socket> Relay<C, D> {
             Side::Client => (client, daemon, &mut self.bytes_up),
             Side::Daemon => (daemon, client, &mut self.bytes_down),
         };
-        forward(from, source, sink, &mut self.ledger, bytes)
+        let mut passed = Passed::default();
+        let stopped = forward(from, source, sink, &mut self.books, &mut passed);
+        *bytes += passed.bytes;
+        if passed.data {
+            self.last_data = Instant::now();
+        }
+        stopped
     }
 
     /// Writes; true if anything left.
@@ -214,27 +259,26 @@ impl<C: Socket, D: Socket> Relay<C, D> {
 
     /// True when a timer fired that does not end the connection.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Result<bool, (Side, Error)> {
-        let idle_at = self
-            .idle_timeout
-            .map(|timeout| self.last_activity + timeout);
+        let idle_at = self.limits.idle.map(|limit| self.last_activity + limit);
+        let inactive_at = self.limits.inactivity.map(|limit| self.last_data + limit);
         let kex_at = [Side::Client, Side::Daemon]
             .into_iter()
             .filter_map(|side| self.transport(side).poll_timeout())
             .min()
             .map(Instant::from_std);
-        let next = [idle_at, self.ends_at, kex_at].into_iter().flatten().min();
+        let ends = [
+            (idle_at, IDLE),
+            (inactive_at, INACTIVE),
+            (self.ends_at, TOO_LONG),
+        ];
+        let next = ends.iter().filter_map(|(at, _)| *at).chain(kex_at).min();
         if self.timer.poll(cx, next).is_pending() {
             return Ok(false);
         }
-        let has_come = |at: Option<Instant>| at.is_some_and(|at| at <= Instant::now());
-        if has_come(idle_at) {
-            return Err((Side::Client, Error::Timeout("idle for too long")));
-        }
-        if has_come(self.ends_at) {
-            return Err((
-                Side::Client,
-                Error::Timeout("the connection has reached its longest duration"),
-            ));
+        let now_at = Instant::now();
+        let has_come = |at: Option<Instant>| at.is_some_and(|at| at <= now_at);
+        if let Some((_, text)) = ends.into_iter().find(|(at, _)| has_come(*at)) {
+            return Err((Side::Client, Error::Timeout(text)));
         }
         for side in [Side::Client, Side::Daemon] {
             let transport = match side {
@@ -263,13 +307,21 @@ impl<C: Socket, D: Socket> Relay<C, D> {
     }
 }
 
+/// What went through in one go.
+#[derive(Default)]
+struct Passed {
+    bytes: u64,
+    /// Whether there was data of a channel among it.
+    data: bool,
+}
+
 /// Hands packets of `source` to `sink` until there are none, or no room for one.
 fn forward(
     from: Side,
     source: &mut Transport,
     sink: &mut Transport,
-    ledger: &mut Ledger,
-    bytes: &mut u64,
+    books: &mut Books,
+    passed: &mut Passed,
 ) -> Result<Stopped, (Side, Error)> {
     let now = now();
     loop {
@@ -283,11 +335,12 @@ fn forward(
             Event::Packet => {}
         }
         let payload = source.packet();
-        *bytes += payload.len() as u64;
+        passed.bytes += payload.len() as u64;
         if is_data(payload) {
+            passed.data |= payload.first() != Some(&msg::CHANNEL_WINDOW_ADJUST);
             sink.send(&[payload]);
         } else {
-            forward_control(from, source, sink, ledger).map_err(|error| (from, error))?;
+            forward_control(from, source, sink, books).map_err(|error| (from, error))?;
         }
     }
 }
@@ -296,21 +349,42 @@ fn forward_control(
     from: Side,
     source: &mut Transport,
     sink: &mut Transport,
-    ledger: &mut Ledger,
+    books: &mut Books,
 ) -> Result<(), Error> {
-    let control = Control::parse(source.packet())?;
-    match ledger.rule(from, control)? {
+    match books.rule(from, source.packet())? {
         Ruling::Forward => sink.send(&[source.packet()]),
-        Ruling::ForwardThenFail(count) => {
+        Ruling::ForwardThen(times, payload) => {
             sink.send(&[source.packet()]);
-            for _ in 0..count {
-                sink.send(&[&[msg::REQUEST_FAILURE]]);
+            for _ in 0..times {
+                sink.send(&[&payload]);
             }
         }
         Ruling::Drop => {}
         Ruling::Answer(payload) => source.send(&[&payload]),
     }
     Ok(())
+}
+
+impl Books {
+    /// What becomes of a control packet.
+    fn rule(&mut self, from: Side, payload: &[u8]) -> Result<Ruling, Error> {
+        let control = Control::parse(payload)?;
+        if self.is_judged
+            && from == Side::Client
+            && let Some(lacking) = self.policy.lacks(payload)?
+        {
+            self.tell(lacking);
+            return self.ledger.refuse(from, control);
+        }
+        self.ledger.rule(from, control)
+    }
+
+    fn tell(&mut self, lacking: Capability) {
+        if let Some(told @ false) = self.told.get_mut(lacking.index()) {
+            *told = true;
+            info!(capability = lacking.name(), "refused-by-policy");
+        }
+    }
 }
 
 /// What the client and the daemon are told when `side` ended for `reason`. A side that broke a rule is

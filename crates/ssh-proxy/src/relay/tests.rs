@@ -68,9 +68,13 @@ async fn rig() -> Rig {
 }
 
 async fn rig_with(capacity: usize, limits: Limits, rekey: RekeyLimits) -> Rig {
+    rig_of(capacity, limits, rekey, Policy::default()).await
+}
+
+async fn rig_of(capacity: usize, limits: Limits, rekey: RekeyLimits, policy: Policy) -> Rig {
     let (client, edge) = pair(capacity, rekey).await;
     let (inner, daemon) = pair(capacity, rekey).await;
-    let relay = tokio::spawn(Relay::new(edge, inner, limits).run(pending()));
+    let relay = tokio::spawn(Relay::new(edge, inner, limits, Arc::new(policy)).run(pending()));
     Rig {
         client: Peer(client.into_wire()),
         daemon: Peer(daemon.into_wire()),
@@ -470,7 +474,7 @@ fn numbered(start: usize, length: usize) -> Vec<u8> {
 async fn silence_of_the_client_ends_the_relay_in_its_time() {
     let limits = Limits {
         idle: Some(Duration::from_secs(300)),
-        total: None,
+        ..Limits::default()
     };
     let mut rig = rig_with(ROOMY, limits, RekeyLimits::default()).await;
     open_channel(&mut rig).await;
@@ -487,8 +491,8 @@ async fn silence_of_the_client_ends_the_relay_in_its_time() {
 #[tokio::test(start_paused = true)]
 async fn the_longest_duration_ends_a_busy_relay() {
     let limits = Limits {
-        idle: None,
         total: Some(Duration::from_secs(1000)),
+        ..Limits::default()
     };
     let mut rig = rig_with(ROOMY, limits, RekeyLimits::default()).await;
     open_channel(&mut rig).await;
@@ -498,4 +502,71 @@ async fn the_longest_duration_ends_a_busy_relay() {
     }
     let told = rig.client.receive().await.unwrap_err().to_string();
     assert!(told.contains("longest duration"), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_without_data_ends_however_much_else_passes() {
+    let limits = Limits {
+        idle: Some(Duration::from_secs(300)),
+        inactivity: Some(Duration::from_secs(1000)),
+        ..Limits::default()
+    };
+    let mut rig = rig_with(ROOMY, limits, RekeyLimits::default()).await;
+    open_channel(&mut rig).await;
+    let mut adjust = about(msg::CHANNEL_WINDOW_ADJUST, 7);
+    adjust.put_u32(1);
+    let mut extended = about(msg::CHANNEL_EXTENDED_DATA, 3);
+    extended.put_u32(1);
+    extended.put_string(b"x");
+    for counts in [data(3, b"x"), extended] {
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        pass(&mut rig.daemon, &mut rig.client, &counts).await;
+    }
+    let last_data = Instant::now();
+    for _ in 0..9 {
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        let keepalive = request(7, b"keepalive@cloudfoundry.org", false);
+        pass(&mut rig.client, &mut rig.daemon, &keepalive).await;
+        pass(&mut rig.client, &mut rig.daemon, &adjust).await;
+    }
+    let told = rig.client.receive().await.unwrap_err().to_string();
+    assert!(told.contains("inactive for too long"), "{told}");
+    assert_eq!(last_data.elapsed().as_secs(), 1000);
+}
+
+#[tokio::test]
+async fn what_the_policy_refuses_never_reaches_the_daemon() {
+    let mut policy = Policy::default();
+    policy.deny(Capability::Exec);
+    policy.deny(Capability::RemoteForwarding);
+    policy.deny(Capability::LocalForwarding);
+    let mut rig = rig_of(ROOMY, Limits::default(), RekeyLimits::default(), policy).await;
+    open_channel(&mut rig).await;
+
+    let mut exec = about(msg::CHANNEL_REQUEST, 7);
+    exec.put_string(b"exec");
+    exec.put_bool(true);
+    exec.put_string(b"id");
+    rig.client.send(&exec).await;
+    rig.client.expect(&about(msg::CHANNEL_FAILURE, 3)).await;
+
+    // Behind a reply that is owed it waits.
+    let env = request(7, b"env", true);
+    pass(&mut rig.client, &mut rig.daemon, &env).await;
+    rig.client.send(&exec).await;
+    rig.client.send(&open(b"direct-tcpip", 4)).await;
+    let refusal = rig.client.receive().await.unwrap();
+    assert_eq!(
+        refusal[..9],
+        [msg::CHANNEL_OPEN_FAILURE, 0, 0, 0, 4, 0, 0, 0, 1]
+    );
+    let success = about(msg::CHANNEL_SUCCESS, 3);
+    pass(&mut rig.daemon, &mut rig.client, &success).await;
+    rig.client.expect(&about(msg::CHANNEL_FAILURE, 3)).await;
+
+    rig.client.send(&global(b"tcpip-forward", true)).await;
+    rig.client.expect(&[msg::REQUEST_FAILURE]).await;
+    // The first that the daemon sees after all that is what it may see.
+    let eof = about(msg::CHANNEL_EOF, 7);
+    pass(&mut rig.client, &mut rig.daemon, &eof).await;
 }

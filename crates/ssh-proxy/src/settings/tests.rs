@@ -69,6 +69,10 @@ fn a_plain_file_has_its_defaults() {
     assert!(settings.diego_credentials.is_none() && settings.cf.is_none());
     assert!(settings.backend.tls.is_none() && settings.loggregator.is_none());
     assert!(!settings.backend.require_host_fingerprint);
+    assert_eq!(settings.times.inactivity, None);
+    assert_eq!(settings.drain.delay, Duration::ZERO);
+    assert_eq!(settings.drain.timeout, Duration::ZERO);
+    assert!(!settings.reuse_port);
 }
 
 #[test]
@@ -76,7 +80,8 @@ fn everything_can_be_set() {
     let settings = Certificates::new().settings(
         r#"{"disable_health_check_server": true, "debug_address": "127.0.0.1:17016",
             "communication_timeout": "10s", "idle_connection_timeout": "300s",
-            "max_connection_duration": "1h", "login_timeout": "0",
+            "max_connection_duration": "1h", "login_timeout": "0", "inactivity_timeout": "30m",
+            "drain_delay": "20s", "drain_timeout": "15m", "reuse_port": true,
             "bbs_max_idle_conns_per_host": 7, "enable_diego_auth": true,
             "diego_credentials": "creds", "enable_cf_auth": true, "skip_cert_verify": true,
             "cc_api_client_cert": "$/crt", "cc_api_client_key": "$/key",
@@ -98,6 +103,10 @@ fn everything_can_be_set() {
     assert_eq!(settings.times.idle, Some(Duration::from_secs(300)));
     assert_eq!(settings.times.connection, Some(Duration::from_secs(3600)));
     assert_eq!(settings.times.login, None);
+    assert_eq!(settings.times.inactivity, Some(Duration::from_secs(1800)));
+    assert_eq!(settings.drain.delay, Duration::from_secs(20));
+    assert_eq!(settings.drain.timeout, Duration::from_secs(900));
+    assert!(settings.reuse_port);
     assert!(settings.diego_credentials.unwrap().matches(b"creds"));
     let cf = settings.cf.unwrap();
     let (uaa, cc) = (cf.uaa, cf.cloud_controller);
@@ -258,6 +267,18 @@ const PROBLEMS: &[(&str, Exit, &str, &str)] = &[
         Exit::Failure,
         "exited-with-failure",
         "Exit trace for group:\nssh-proxy exited with error: listen tcp: address nonsense: missing port",
+    ),
+    (
+        r#"{"proxy_protocol_sources": ["balancer"]}"#,
+        Exit::Failure,
+        "configure-failed",
+        "proxy_protocol_sources: \"balancer\" is not a network",
+    ),
+    (
+        r#"{"policy": {"forward_targets": ["10.0.0.0/8"]}}"#,
+        Exit::Failure,
+        "configure-failed",
+        "policy.forward_targets: \"10.0.0.0/8\" is not host:port",
     ),
     (
         r#"{"loggregator": {"loggregator_use_v2_api": true, "loggregator_ca_path": "$/crt",
