@@ -11,9 +11,11 @@ mod packets;
 
 use std::time::Duration;
 
+use devcell::bbs::LIST_PATH;
 use devcell::certs::{Authority, Identity, Request, Validity};
 use devcell::fault::Fault;
-use devcell::{Cell, CellOptions};
+use devcell::uaa::TOKEN_PATH;
+use devcell::{Cell, CellOptions, Server};
 use packets::*;
 use ssh_proto::Error;
 
@@ -55,11 +57,11 @@ enum End {
 const GIB: u64 = 1 << 30;
 
 impl Service {
-    fn set_fault(self, cell: &Cell, fault: Fault) {
+    fn server(self, cell: &Cell) -> &Server {
         match self {
-            Self::Uaa => cell.uaa().set_fault(fault),
-            Self::CloudController => cell.cloud_controller().set_fault(fault),
-            Self::Bbs => cell.bbs().set_fault(fault),
+            Self::Uaa => cell.uaa(),
+            Self::CloudController => cell.cloud_controller(),
+            Self::Bbs => cell.bbs(),
         }
     }
 
@@ -72,38 +74,12 @@ impl Service {
         .unwrap();
     }
 
-    async fn stop(self, cell: &Cell) {
+    /// A path that it serves, to be sent to again and again.
+    fn path(self) -> &'static str {
         match self {
-            Self::Uaa => cell.uaa().stop().await,
-            Self::CloudController => cell.cloud_controller().stop().await,
-            Self::Bbs => cell.bbs().stop().await,
-        }
-    }
-
-    /// Listens again. Connections that the proxy kept are gone, so that it meets new ones.
-    async fn start_again(self, cell: &Cell) {
-        match self {
-            Self::Uaa => cell.uaa().start_again().await,
-            Self::CloudController => cell.cloud_controller().start_again().await,
-            Self::Bbs => cell.bbs().start_again().await,
-        }
-        .unwrap();
-    }
-
-    fn url(self, cell: &Cell) -> String {
-        match self {
-            Self::Uaa => cell.uaa().token_url(),
-            Self::CloudController => cell.cloud_controller().url(),
-            Self::Bbs => cell.bbs().url(),
-        }
-    }
-
-    /// Requests that it has read.
-    fn calls(self, cell: &Cell) -> usize {
-        match self {
-            Self::Uaa => cell.uaa().calls().len(),
-            Self::CloudController => cell.cloud_controller().calls().len(),
-            Self::Bbs => cell.bbs().calls().len(),
+            Self::Uaa => TOKEN_PATH,
+            Self::CloudController => "/",
+            Self::Bbs => LIST_PATH,
         }
     }
 
@@ -123,14 +99,15 @@ async fn begin(cell: &Cell, service: Service, trouble: &Trouble) {
         service.show(cell, &authority.issue(&request).unwrap());
     };
     let good = Request::server(&["localhost"]);
-    service.start_again(cell).await;
+    let server = service.server(cell);
+    // Connections that the proxy kept are gone, so that it meets new ones.
+    server.start_again().await.unwrap();
     match trouble {
-        Trouble::Down => service.stop(cell).await,
-        Trouble::Fault(fault) => service.set_fault(cell, fault.clone()),
+        Trouble::Down => server.stop().await,
+        Trouble::Fault(fault) => server.set_fault(fault.clone()),
         Trouble::RedirectLoop => {
-            let to = service.url(cell);
-            let fault = Fault::Redirect { status: 307, to };
-            service.set_fault(cell, fault);
+            let to = format!("{}{}", server.url(), service.path());
+            server.set_fault(Fault::Redirect { status: 307, to });
         }
         Trouble::OtherAuthority => show(&Authority::new("devcell CA").unwrap(), good),
         Trouble::OtherName => {
@@ -144,10 +121,11 @@ async fn begin(cell: &Cell, service: Service, trouble: &Trouble) {
 
 /// Ends it.
 async fn end(cell: &Cell, service: Service) {
-    service.set_fault(cell, Fault::None);
+    let server = service.server(cell);
+    server.set_fault(Fault::None);
     let good = cell.authority().issue(&Request::server(&["localhost"]));
     service.show(cell, &good.unwrap());
-    service.start_again(cell).await;
+    server.start_again().await.unwrap();
 }
 
 /// How a login with a new code ends.
@@ -186,7 +164,7 @@ async fn meets(service: Service, trouble: Trouble, expected: End) {
         Bystander::enter(&door_of(&cell, &login)).await
     };
     begin(&cell, service, &trouble).await;
-    let before = service.calls(&cell);
+    let before = service.server(&cell).calls().len();
 
     let attempt = async {
         let ended = login(&cell).await;
@@ -205,7 +183,7 @@ async fn meets(service: Service, trouble: Trouble, expected: End) {
         }
     };
     tokio::join!(attempt, meanwhile);
-    let calls = service.calls(&cell) - before;
+    let calls = service.server(&cell).calls().len() - before;
     assert!(calls <= service.most_calls(), "{calls} calls");
 
     end(&cell, service).await;

@@ -4,16 +4,14 @@
 //! It serves `GET /`, `GET /v2/info` and `GET /internal/apps/:guid/ssh_access/:index`, in clear, by
 //! TLS, or by mutual TLS. Connections and faults are `server`'s; tokens are judged by UAA's list.
 
-use std::io;
-use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex};
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
 use crate::answer::{self, Answer, JSON};
 use crate::certs::{Authority, CertError, Identity};
-use crate::fault::Fault;
 use crate::server::{Call, Server, Service, StartError, lock, tls_config};
 use crate::uaa::{Grant, SSH_CLIENT, Tokens};
 
@@ -107,10 +105,12 @@ pub enum Access<'a> {
     MutualTls(&'a Identity, &'a Authority),
 }
 
-/// A running, or stopped, Cloud Controller. Dropping it closes the port and every connection.
+/// A running, or stopped, Cloud Controller; what it has in common with the other doubles it has from
+/// [`Server`]. Dropping it closes the port and every connection.
 #[derive(Debug)]
 pub struct CloudController {
-    server: Server<Api>,
+    api: Arc<Api>,
+    server: Server,
 }
 
 impl CloudController {
@@ -121,43 +121,23 @@ impl CloudController {
             Access::Https(identity) => Some(tls_config(identity, None)?),
             Access::MutualTls(identity, clients) => Some(tls_config(identity, Some(clients))?),
         };
-        let api = Api {
+        let api = Arc::new(Api {
             state: Mutex::default(),
             events: Mutex::default(),
             tokens: tokens.clone(),
-        };
-        let server = Server::start(api, tls).await?;
-        Ok(Self { server })
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.server.address()
-    }
-
-    /// The value for the proxy's `cc_api_url`.
-    pub fn url(&self) -> String {
-        self.server.url()
+        });
+        let server = Server::start(Arc::clone(&api) as _, tls)?;
+        Ok(Self { api, server })
     }
 
     /// Changes what it knows.
     pub fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut lock(&self.server.service().state))
+        change(&mut lock(&self.api.state))
     }
 
     /// All audit events since the start or the last [`forget_calls`](Self::forget_calls), in order.
     pub fn audit_events(&self) -> Vec<AuditEvent> {
-        lock(&self.server.service().events).clone()
-    }
-
-    /// Misbehaves like this from now on; [`Fault::None`] ends it.
-    pub fn set_fault(&self, fault: Fault) {
-        self.server.set_fault(fault);
-    }
-
-    /// Misbehaves like this for the next `times` connections or calls, then as before.
-    pub fn fail_next(&self, times: u32, fault: Fault) {
-        self.server.fail_next(times, fault);
+        lock(&self.api.events).clone()
     }
 
     /// Shows another certificate to connections that come from now on, by TLS in any case.
@@ -166,30 +146,18 @@ impl CloudController {
         Ok(())
     }
 
-    /// Every call since the start or the last [`forget_calls`](Self::forget_calls), in order.
-    pub fn calls(&self) -> Vec<Call> {
-        self.server.calls()
-    }
-
-    /// How many TCP connections were accepted, whatever became of them.
-    pub fn connection_count(&self) -> usize {
-        self.server.connection_count()
-    }
-
     /// Starts counting calls, connections and audit events afresh.
     pub fn forget_calls(&self) {
         self.server.forget_calls();
-        lock(&self.server.service().events).clear();
+        lock(&self.api.events).clear();
     }
+}
 
-    /// Closes the port and every connection: a Cloud Controller that is down. The state stays.
-    pub async fn stop(&self) {
-        self.server.stop().await;
-    }
+impl Deref for CloudController {
+    type Target = Server;
 
-    /// Listens on the same port again, with no connection left from before.
-    pub async fn start_again(&self) -> io::Result<()> {
-        self.server.start_again().await
+    fn deref(&self) -> &Server {
+        &self.server
     }
 }
 
@@ -202,7 +170,9 @@ struct Api {
 }
 
 impl Service for Api {
-    const CONTENT_TYPE: &'static str = JSON;
+    fn content_type(&self) -> &'static str {
+        JSON
+    }
 
     fn answer(&self, call: &Call) -> Answer {
         let parts: Vec<&str> = call.path.split('/').skip(1).collect();

@@ -24,4 +24,4 @@ mod server;
 pub mod uaa;
 
 pub use rig::{Cell, CellOptions};
-pub use server::{Call, StartError};
+pub use server::{Call, Server, StartError};

@@ -3,6 +3,7 @@
 //! an answer says is the [`Service`]'s business.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use rustls::ServerConfig;
 use rustls::server::WebPkiClientVerifier;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
@@ -26,6 +27,9 @@ use crate::fault::{Fault, Schedule};
 
 /// No call needs more than two guids or a code; a request beyond this is a bug in the client.
 const MAX_REQUEST: usize = 64 * 1024;
+
+/// Connections that wait to be accepted, as many as most systems allow.
+const BACKLOG: u32 = 1024;
 
 /// Calls that are remembered: more than any test makes, and a cell that runs for days stays small.
 const MAX_CALLS: usize = 100_000;
@@ -53,9 +57,9 @@ impl Call {
 }
 
 /// What a double knows and says.
-pub(crate) trait Service: Send + Sync + 'static {
+pub(crate) trait Service: fmt::Debug + Send + Sync + 'static {
     /// The content type of its answers.
-    const CONTENT_TYPE: &'static str;
+    fn content_type(&self) -> &'static str;
 
     /// Answers a call.
     fn answer(&self, call: &Call) -> Answer;
@@ -64,18 +68,22 @@ pub(crate) trait Service: Send + Sync + 'static {
     fn error(&self, call: &Call, kind: i32, message: &str) -> Answer;
 }
 
-/// A running, or stopped, server. Dropping it closes the port and every connection.
+/// What is the same for all doubles: a running, or stopped, server. Dropping it closes the port and
+/// every connection.
 #[derive(Debug)]
-pub(crate) struct Server<S> {
+pub struct Server {
     address: SocketAddr,
-    shared: Arc<Shared<S>>,
+    /// Keeps the port for us while nobody listens on it: bound, so that no other program gets it,
+    /// but not listening, so that connections are refused.
+    _place: TcpSocket,
+    shared: Arc<Shared>,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What the tasks share with the handle.
 #[derive(Debug)]
-struct Shared<S> {
-    service: S,
+struct Shared {
+    service: Arc<dyn Service>,
     records: Mutex<Records>,
     /// `None` speaks HTTP in clear.
     tls: Mutex<Option<Arc<ServerConfig>>>,
@@ -88,7 +96,7 @@ struct Records {
     connections: usize,
 }
 
-impl<S> Shared<S> {
+impl Shared {
     fn records(&self) -> MutexGuard<'_, Records> {
         lock(&self.records)
     }
@@ -99,12 +107,14 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl<S: Service> Server<S> {
+impl Server {
     /// Starts on a free port of 127.0.0.1, in clear unless there is a configuration for TLS.
-    pub(crate) async fn start(service: S, tls: Option<ServerConfig>) -> io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+    pub(crate) fn start(service: Arc<dyn Service>, tls: Option<ServerConfig>) -> io::Result<Self> {
+        let place = bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        let address = place.local_addr()?;
         let server = Self {
-            address: listener.local_addr()?,
+            address,
+            _place: place,
             shared: Arc::new(Shared {
                 service,
                 records: Mutex::default(),
@@ -112,41 +122,43 @@ impl<S: Service> Server<S> {
             }),
             task: Mutex::default(),
         };
-        server.serve(listener);
+        server.serve()?;
         Ok(server)
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub(crate) fn service(&self) -> &S {
-        &self.shared.service
-    }
-
-    /// `https://` or `http://` with the address.
-    pub(crate) fn url(&self) -> String {
+    /// `https://` or `http://` with the address: the base of its URLs.
+    pub fn url(&self) -> String {
         let scheme = lock(&self.shared.tls).as_ref().map_or("http", |_| "https");
         format!("{scheme}://{}", self.address)
     }
 
-    pub(crate) fn set_fault(&self, fault: Fault) {
+    /// Misbehaves like this from now on; [`Fault::None`] ends it.
+    pub fn set_fault(&self, fault: Fault) {
         self.shared.records().faults.set(fault);
     }
 
-    pub(crate) fn fail_next(&self, times: u32, fault: Fault) {
+    /// Misbehaves like this for the next `times` connections or calls, then as before.
+    pub fn fail_next(&self, times: u32, fault: Fault) {
         self.shared.records().faults.set_next(times, fault);
     }
 
-    pub(crate) fn calls(&self) -> Vec<Call> {
+    /// Every call since the start or the last [`forget_calls`](Self::forget_calls), in order.
+    pub fn calls(&self) -> Vec<Call> {
         self.shared.records().calls.iter().cloned().collect()
     }
 
-    pub(crate) fn connection_count(&self) -> usize {
+    /// How many TCP connections were accepted, whatever became of them.
+    pub fn connection_count(&self) -> usize {
         self.shared.records().connections
     }
 
-    pub(crate) fn forget_calls(&self) {
+    /// Starts counting calls and connections afresh.
+    pub fn forget_calls(&self) {
         let mut records = self.shared.records();
         records.calls.clear();
         records.connections = 0;
@@ -157,8 +169,8 @@ impl<S: Service> Server<S> {
         *lock(&self.shared.tls) = Some(Arc::new(tls));
     }
 
-    /// Closes the port and every connection.
-    pub(crate) async fn stop(&self) {
+    /// Closes the port and every connection: a service that is down. What it knows stays.
+    pub async fn stop(&self) {
         let task = lock(&self.task).take();
         if let Some(task) = task {
             task.abort();
@@ -168,19 +180,29 @@ impl<S: Service> Server<S> {
     }
 
     /// Listens on the same port again, with no connection left from before.
-    pub(crate) async fn start_again(&self) -> io::Result<()> {
+    pub async fn start_again(&self) -> io::Result<()> {
         self.stop().await;
-        self.serve(TcpListener::bind(self.address).await?);
-        Ok(())
+        self.serve()
     }
 
-    fn serve(&self, listener: TcpListener) {
+    fn serve(&self) -> io::Result<()> {
+        let listener = bind(self.address)?.listen(BACKLOG)?;
         let task = tokio::spawn(accept(listener, Arc::clone(&self.shared)));
         *lock(&self.task) = Some(task);
+        Ok(())
     }
 }
 
-impl<S> Drop for Server<S> {
+/// A socket that shares its port with others of ours. A port picked by the system is nobody else's.
+fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
+impl Drop for Server {
     fn drop(&mut self) {
         if let Some(task) = lock(&self.task).take() {
             task.abort();
@@ -221,7 +243,7 @@ pub(crate) fn tls_config(
 }
 
 /// Owns all connections: when this task is aborted, they end with it.
-async fn accept<S: Service>(listener: TcpListener, shared: Arc<Shared<S>>) {
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -234,7 +256,7 @@ async fn accept<S: Service>(listener: TcpListener, shared: Arc<Shared<S>>) {
     }
 }
 
-async fn connection<S: Service>(stream: TcpStream, shared: Arc<Shared<S>>) {
+async fn connection(stream: TcpStream, shared: Arc<Shared>) {
     let fault = {
         let mut records = shared.records();
         records.connections += 1;
@@ -263,10 +285,7 @@ async fn connection<S: Service>(stream: TcpStream, shared: Arc<Shared<S>>) {
 }
 
 /// Serves one connection until the client closes it or a fault does.
-async fn serve<S: Service>(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    shared: Arc<Shared<S>>,
-) {
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, shared: Arc<Shared>) {
     let service = service_fn(move |request| respond(request, Arc::clone(&shared)));
     let connection =
         hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
@@ -274,10 +293,7 @@ async fn serve<S: Service>(
     let _ = connection.await;
 }
 
-async fn respond<S: Service>(
-    request: Request<Incoming>,
-    shared: Arc<Shared<S>>,
-) -> Result<Answer, Dropped> {
+async fn respond(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Answer, Dropped> {
     let (head, body) = request.into_parts();
     let Ok(body) = Limited::new(body, MAX_REQUEST).collect().await else {
         return Ok(answer::status(StatusCode::PAYLOAD_TOO_LARGE));
@@ -297,7 +313,7 @@ async fn respond<S: Service>(
         records.calls.push_back(call.clone());
         records.faults.on_request()
     };
-    if let Some(answer) = answer::misbehave(&fault, S::CONTENT_TYPE).await? {
+    if let Some(answer) = answer::misbehave(&fault, shared.service.content_type()).await? {
         return Ok(answer);
     }
     Ok(match fault {

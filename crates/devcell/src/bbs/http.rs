@@ -21,7 +21,9 @@ pub(super) struct Platform {
 }
 
 impl Service for Platform {
-    const CONTENT_TYPE: &'static str = PROTOBUF;
+    fn content_type(&self) -> &'static str {
+        PROTOBUF
+    }
 
     fn answer(&self, call: &Call) -> Answer {
         if call.method != "POST" {

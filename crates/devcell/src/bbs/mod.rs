@@ -6,8 +6,8 @@ mod http;
 pub mod messages;
 
 use std::collections::BTreeMap;
-use std::io;
-use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use crate::certs::{Authority, CertError, Identity};
 pub use crate::fault::Fault;
@@ -57,10 +57,12 @@ pub enum CallBody {
     Other(Vec<u8>),
 }
 
-/// A running, or stopped, BBS. Dropping it closes the port and every connection.
+/// A running, or stopped, BBS; what it has in common with the other doubles it has from [`Server`].
+/// Dropping it closes the port and every connection.
 #[derive(Debug)]
 pub struct Bbs {
-    server: Server<Platform>,
+    platform: Arc<Platform>,
+    server: Server,
 }
 
 impl Bbs {
@@ -68,33 +70,14 @@ impl Bbs {
     /// `clients` signed.
     pub async fn start(identity: &Identity, clients: &Authority) -> Result<Self, StartError> {
         let tls = tls_config(identity, Some(clients))?;
-        let server = Server::start(Platform::default(), Some(tls)).await?;
-        Ok(Self { server })
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.server.address()
-    }
-
-    /// The value for the proxy's `bbs_address`.
-    pub fn url(&self) -> String {
-        self.server.url()
+        let platform = Arc::<Platform>::default();
+        let server = Server::start(Arc::clone(&platform) as _, Some(tls))?;
+        Ok(Self { platform, server })
     }
 
     /// Changes what the platform runs.
     pub fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut lock(&self.server.service().state))
-    }
-
-    /// Misbehaves like this from now on; [`Fault::None`] ends it.
-    pub fn set_fault(&self, fault: Fault) {
-        self.server.set_fault(fault);
-    }
-
-    /// Misbehaves like this for the next `times` connections or calls, then as before.
-    pub fn fail_next(&self, times: u32, fault: Fault) {
-        self.server.fail_next(times, fault);
+        change(&mut lock(&self.platform.state))
     }
 
     /// Shows another certificate to connections that come from now on.
@@ -103,7 +86,7 @@ impl Bbs {
         Ok(())
     }
 
-    /// Every call since the start or the last [`forget_calls`](Self::forget_calls), in order.
+    /// Every call since the start or the last [`forget_calls`](Server::forget_calls), in order.
     pub fn calls(&self) -> Vec<Call> {
         self.server.calls().into_iter().map(Call::from).collect()
     }
@@ -113,25 +96,13 @@ impl Bbs {
         let calls = self.server.calls();
         calls.iter().filter(|call| call.path == path).count()
     }
+}
 
-    /// How many TCP connections were accepted, whatever became of them.
-    pub fn connection_count(&self) -> usize {
-        self.server.connection_count()
-    }
+impl Deref for Bbs {
+    type Target = Server;
 
-    /// Starts counting calls and connections afresh.
-    pub fn forget_calls(&self) {
-        self.server.forget_calls();
-    }
-
-    /// Closes the port and every connection: a BBS that is down. The state stays.
-    pub async fn stop(&self) {
-        self.server.stop().await;
-    }
-
-    /// Listens on the same port again after [`stop`](Self::stop).
-    pub async fn start_again(&self) -> io::Result<()> {
-        self.server.start_again().await
+    fn deref(&self) -> &Server {
+        &self.server
     }
 }
 

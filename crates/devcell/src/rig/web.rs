@@ -2,6 +2,7 @@
 //! something to forward to.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use hyper::StatusCode;
 
@@ -12,14 +13,14 @@ use crate::server::{Call, Server, Service, StartError};
 /// The app of one instance. Dropping it closes its port.
 #[derive(Debug)]
 pub(super) struct Web {
-    server: Server<Greeting>,
+    server: Server,
 }
 
 impl Web {
     /// Starts on a free port of 127.0.0.1.
     pub(super) async fn start(index: usize) -> Result<Self, RigError> {
-        let greeting = Greeting(format!("This is instance {index} of the app.\n"));
-        let server = Server::start(greeting, None).await;
+        let greeting = Arc::new(Greeting(format!("This is instance {index} of the app.\n")));
+        let server = Server::start(greeting, None);
         let server = server.map_err(StartError::from)?;
         Ok(Self { server })
     }
@@ -33,11 +34,13 @@ impl Web {
 struct Greeting(String);
 
 impl Service for Greeting {
-    const CONTENT_TYPE: &'static str = "text/plain; charset=utf-8";
+    fn content_type(&self) -> &'static str {
+        "text/plain; charset=utf-8"
+    }
 
     fn answer(&self, call: &Call) -> Answer {
         match (call.method.as_str(), call.path.as_str()) {
-            ("GET", "/") => ok(Self::CONTENT_TYPE, self.0.clone()),
+            ("GET", "/") => ok(self.content_type(), self.0.clone()),
             _ => plain_not_found(),
         }
     }

@@ -36,7 +36,9 @@ impl Site {
 }
 
 impl Service for Site {
-    const CONTENT_TYPE: &'static str = JSON;
+    fn content_type(&self) -> &'static str {
+        JSON
+    }
 
     fn answer(&self, call: &Call) -> Answer {
         let result = match (call.method.as_str(), call.path.as_str()) {

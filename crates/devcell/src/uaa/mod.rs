@@ -7,16 +7,15 @@ mod http;
 mod token;
 
 use std::collections::BTreeMap;
-use std::io;
-use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::certs::{CertError, Identity};
-use crate::fault::Fault;
 use crate::keys::{KeyError, random_code};
-use crate::server::{Call, Server, StartError, lock, tls_config};
+use crate::server::{Server, StartError, lock, tls_config};
 use http::Site;
 pub use token::{Grant, TokenShape, Tokens};
 
@@ -143,28 +142,21 @@ impl State {
     }
 }
 
-/// A running, or stopped, UAA. Dropping it closes the port and every connection.
+/// A running, or stopped, UAA; what it has in common with the other doubles it has from [`Server`].
+/// Dropping it closes the port and every connection.
 #[derive(Debug)]
 pub struct Uaa {
-    server: Server<Site>,
+    site: Arc<Site>,
+    server: Server,
 }
 
 impl Uaa {
     /// Starts on a free port of 127.0.0.1 with `identity`; the proxy's OAuth client has this secret.
     pub async fn start(identity: &Identity, secret: &str) -> Result<Self, StartError> {
-        let site = Site::new(State::new(secret), Tokens::default());
-        let server = Server::start(site, Some(tls_config(identity, None)?)).await?;
-        Ok(Self { server })
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.server.address()
-    }
-
-    /// The base of its URLs.
-    pub fn url(&self) -> String {
-        self.server.url()
+        let site = Arc::new(Site::new(State::new(secret), Tokens::default()));
+        let tls = tls_config(identity, None)?;
+        let server = Server::start(Arc::clone(&site) as _, Some(tls))?;
+        Ok(Self { site, server })
     }
 
     /// The value for the proxy's `uaa_token_url`.
@@ -198,22 +190,12 @@ impl Uaa {
 
     /// The tokens that it gave out, for a Cloud Controller that has to judge them.
     pub fn tokens(&self) -> &Tokens {
-        &self.server.service().tokens
+        &self.site.tokens
     }
 
     /// Changes what it knows and how it behaves.
     pub fn update<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut lock(&self.server.service().state))
-    }
-
-    /// Misbehaves like this from now on; [`Fault::None`] ends it.
-    pub fn set_fault(&self, fault: Fault) {
-        self.server.set_fault(fault);
-    }
-
-    /// Misbehaves like this for the next `times` connections or calls, then as before.
-    pub fn fail_next(&self, times: u32, fault: Fault) {
-        self.server.fail_next(times, fault);
+        change(&mut lock(&self.site.state))
     }
 
     /// Shows another certificate to connections that come from now on.
@@ -221,29 +203,12 @@ impl Uaa {
         self.server.set_tls(tls_config(identity, None)?);
         Ok(())
     }
+}
 
-    /// Every call since the start or the last [`forget_calls`](Self::forget_calls), in order.
-    pub fn calls(&self) -> Vec<Call> {
-        self.server.calls()
-    }
+impl Deref for Uaa {
+    type Target = Server;
 
-    /// How many TCP connections were accepted, whatever became of them.
-    pub fn connection_count(&self) -> usize {
-        self.server.connection_count()
-    }
-
-    /// Starts counting calls and connections afresh.
-    pub fn forget_calls(&self) {
-        self.server.forget_calls();
-    }
-
-    /// Closes the port and every connection: a UAA that is down. The state stays.
-    pub async fn stop(&self) {
-        self.server.stop().await;
-    }
-
-    /// Listens on the same port again, with no connection left from before.
-    pub async fn start_again(&self) -> io::Result<()> {
-        self.server.start_again().await
+    fn deref(&self) -> &Server {
+        &self.server
     }
 }
