@@ -12,7 +12,9 @@ mod packets;
 use devcell::bbs::messages::NetInfo;
 use devcell::bbs::{Fault, State};
 use devcell::keys::{KeyKind, SshKey};
-use devcell::rig::Process;
+use devcell::loggregator::Envelope;
+use devcell::rig::{LogLevel, Process};
+use devcell::uaa::TokenShape;
 use devcell::{Cell, CellOptions};
 use packets::*;
 use serde_json::{Value, json};
@@ -267,4 +269,127 @@ async fn no_process_shows_a_key() {
         markers.are_not_in("a session", &seen);
     }
     cell.stop().await;
+}
+
+const CLIENT_SECRET: &str = "marker-client-secret-2f7a";
+const WRONG_CODE: &str = "marker-wrong-code-19be";
+const TOKEN: &str = "marker-token-81cd";
+const SCP_NAME: &str = "marker-scp-name-a04c";
+const SFTP_NAME: &str = "marker-sftp-name-c5e1";
+
+/// A session of the realm `cf:` that copies and forwards.
+async fn copies_and_forwards(door: &Door) {
+    let mut raw = Raw::login(door).await.unwrap();
+    let peer = raw.open_session(0, 1 << 20).await.unwrap();
+    raw.send(&exec(peer, "scp -t ."));
+    raw.send(&data(peer, format!("C0644 3 {SCP_NAME}\nabc\0").as_bytes()));
+    raw.send(&plain(msg::CHANNEL_EOF, peer));
+    assert_eq!(raw.finish(0, peer).await.unwrap().status, Some(0));
+
+    // SSH_FXP_INIT and SSH_FXP_OPEN of draft-ietf-secsh-filexfer-02: there is no such file.
+    let peer = raw.open_session(1, 1 << 20).await.unwrap();
+    raw.send(&request(peer, "subsystem", true, &[b"sftp"]));
+    let mut open_file = vec![3];
+    open_file.put_u32(1);
+    open_file.put_string(SFTP_NAME.as_bytes());
+    open_file.put_u32(1);
+    open_file.put_u32(0);
+    let mut packets = Vec::new();
+    packets.put_string(&[1, 0, 0, 0, 3]);
+    packets.put_string(&open_file);
+    raw.send(&data(peer, &packets));
+    raw.send(&plain(msg::CHANNEL_EOF, peer));
+    let finished = raw.finish(1, peer).await.unwrap();
+    assert_eq!(finished.status, Some(0));
+    assert!(!finished.stdout.is_empty());
+
+    let mut direct = open("direct-streamlocal@openssh.com", 2, 1 << 20, 1 << 15);
+    direct.put_string(format!("/nowhere/{TARGET}").as_bytes());
+    direct.put_string(b"");
+    direct.put_u32(0);
+    raw.send(&direct);
+    raw.wait_for(msg::CHANNEL_OPEN_FAILURE).await.unwrap();
+}
+
+/// Logins of the realm `cf:` that succeed and fail; gives all codes that there were.
+async fn come_with_codes(cell: &Cell) -> Vec<String> {
+    let mut codes = Vec::new();
+    let mut next = || {
+        let login = cell.cf_login(0).unwrap();
+        codes.push(login.password.clone());
+        login
+    };
+    a_busy_session(&door_of(cell, &next())).await;
+    copies_and_forwards(&door_of(cell, &next())).await;
+    let faults = [Fault::Garbage, Fault::Status(500), Fault::Truncated];
+    for fault in faults {
+        for of_uaa in [true, false] {
+            match of_uaa {
+                true => cell.uaa().fail_next(1, fault.clone()),
+                false => cell.cloud_controller().fail_next(1, fault.clone()),
+            }
+            assert!(Raw::login(&door_of(cell, &next())).await.is_err());
+        }
+    }
+    let used = cell.cf_login(0).unwrap();
+    let wrong = [next().user, used.user];
+    for user in wrong {
+        let mut raw = Raw::served(cell.proxy_address()).await;
+        assert_eq!(raw.try_password(&user, WRONG_CODE).await, Ok(false));
+        assert_eq!(raw.try_password(&user, &codes[0]).await, Ok(false));
+    }
+    codes
+}
+
+/// What a cell's programs and the app's log have shown, when all is over.
+async fn all_output(cell: &Cell) -> Vec<(&'static str, String)> {
+    cell.proxy().stop().await;
+    let mut texts = vec![("the proxy's log", cell.proxy().log())];
+    for index in 0..2 {
+        let daemon = cell.daemon(index).unwrap();
+        daemon.stop().await;
+        texts.push(("a daemon's log", daemon.log()));
+    }
+    let envelopes = cell.agent().unwrap().envelopes();
+    let lines: Vec<String> = envelopes.iter().filter_map(Envelope::line).collect();
+    texts.push(("the app's log", lines.concat()));
+    texts.push(("envelopes", format!("{envelopes:?}")));
+    texts
+}
+
+#[tokio::test]
+async fn no_output_shows_what_comes_with_codes_at_any_level() {
+    use LogLevel::{Debug, Error, Fatal, Info};
+    for level in [Debug, Info, Error, Fatal] {
+        let cell = Cell::start(CellOptions {
+            cf_auth: true,
+            uaa_secret: CLIENT_SECRET.to_owned(),
+            proxy_log_level: level,
+            daemon_log_level: level,
+            ..secretive()
+        })
+        .await
+        .unwrap();
+        // Tokens as they are, and one that can be told from all else.
+        let mut codes = come_with_codes(&cell).await;
+        cell.uaa()
+            .update(|state| state.token_shape = TokenShape::Exactly(TOKEN.to_owned()));
+        codes.extend(come_with_codes(&cell).await);
+        let call = cell.uaa().calls().remove(0);
+        let basic = call.header("authorization").strip_prefix("Basic ");
+        let mut markers = Markers::of(&cell, &[]);
+        let more = [CLIENT_SECRET, WRONG_CODE, TOKEN, SCP_NAME, SFTP_NAME];
+        // How each JWT begins.
+        let more = more.into_iter().chain(basic).chain(["eyJhbGciOi"]);
+        let more = more.map(str::to_owned).chain(codes);
+        markers.0.extend(more.map(|text| (text.clone(), text)));
+        if level == Debug {
+            // No secret: who looks for the reason of a failed forwarding needs it.
+            markers = markers.without(TARGET);
+        }
+        for (place, text) in all_output(&cell).await {
+            markers.are_not_in(place, text.as_bytes());
+        }
+        cell.stop().await;
+    }
 }
