@@ -249,8 +249,7 @@ table! {
         nothing_in_it: Fault(EmptyOk) => Refused,
     }
     cloud_controller: Service::CloudController, {
-        // A 404 is what it says of processes that it does not know.
-        something_else_got_the_port: Fault(NotProtobuf) => RefusedAs("no_such_process"),
+        something_else_got_the_port: Fault(NotProtobuf) => Refused,
         nothing_in_it: Fault(EmptyOk) => Refused,
     }
     bbs: Service::Bbs, {

@@ -153,7 +153,8 @@ fn rejection(answer: &Answer) -> CloudControllerError {
         (StatusCode::BAD_REQUEST, Some(INVALID_REQUEST)) => CloudControllerError::SshDisabled,
         (StatusCode::FORBIDDEN, _) => CloudControllerError::NoRole,
         (StatusCode::UNAUTHORIZED, _) => CloudControllerError::TokenRefused,
-        (StatusCode::NOT_FOUND, code) if code != Some(UNKNOWN_REQUEST) => {
+        // Without a code it is not Cloud Controller that says so.
+        (StatusCode::NOT_FOUND, Some(code)) if code != UNKNOWN_REQUEST => {
             CloudControllerError::NoSuchProcess
         }
         (status, _) => CloudControllerError::Status(status.as_u16()),

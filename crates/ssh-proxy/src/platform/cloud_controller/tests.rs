@@ -60,7 +60,7 @@ async fn each_answer_has_its_meaning() {
         (failed(403, 10003, "CF-NotAuthorized"), NoRole),
         (failed(403, 10007, "CF-InsufficientScope"), NoRole),
         (failed(404, 100_004, "CF-AppNotFound"), NoSuchProcess),
-        (Reply::Json(404, String::new()), NoSuchProcess),
+        (Reply::Json(404, String::new()), Status(404)),
         (failed(404, 10000, "CF-NotFound"), Status(404)),
         (failed(500, 10001, "UnknownError"), Status(500)),
         (Reply::Json(503, "down".to_owned()), Status(503)),
