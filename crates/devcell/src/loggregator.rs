@@ -1,11 +1,11 @@
 //! Owns the double of the loggregator agent: a gRPC server behind mutual TLS that takes batches of
-//! envelopes, keeps them for tests to look at, and dies, comes back, or stops reading when told to.
+//! envelopes, keeps them for tests to look at, and dies, comes back, stops reading, or misbehaves in
+//! the way of any [`Fault`] when told to.
 //!
 //! The messages are written from the published field numbers and not shared with the proxy: if both
 //! sides used one definition, a wrong number would be wrong on both sides and go unnoticed.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::io;
 use std::net::SocketAddr;
@@ -31,11 +31,16 @@ use tonic::server::{ClientStreamingService, Grpc};
 use tonic::{Status, Streaming};
 use tonic_prost::ProstCodec;
 
+use crate::answer::{Dropped, misbehave};
 use crate::certs::{Authority, CertError, Identity, provider};
-use crate::server::StartError;
+use crate::fault::Fault;
+use crate::server::{StartError, lock, strikes_at_connect};
 
 /// The only call that is served.
 pub const BATCH_SENDER: &str = "/loggregator.v2.Ingress/BatchSender";
+
+/// The content type of its answers.
+const GRPC: &str = "application/grpc";
 
 /// The name in the certificate of every agent.
 pub const SERVER_NAME: &str = "metron";
@@ -156,6 +161,7 @@ struct Shared {
     /// Counts up with every batch and every stream.
     changed: watch::Sender<u64>,
     reading: watch::Sender<bool>,
+    fault: Mutex<Fault>,
 }
 
 #[derive(Debug, Default)]
@@ -206,6 +212,7 @@ impl Agent {
             received: Mutex::default(),
             changed: watch::Sender::new(0),
             reading: watch::Sender::new(true),
+            fault: Mutex::default(),
         };
         let agent = Self {
             address: listener.local_addr()?,
@@ -274,6 +281,11 @@ impl Agent {
     /// Reads no stream any more, or all of them again. Connections are accepted either way.
     pub fn set_reading(&self, reading: bool) {
         self.shared.reading.send_replace(reading);
+    }
+
+    /// Does this to every new connection and call from now on.
+    pub fn set_fault(&self, fault: Fault) {
+        *lock(&self.shared.fault) = fault;
     }
 
     /// Shows another certificate to those who connect after [`start_again`](Self::start_again).
@@ -346,6 +358,10 @@ async fn accept(listener: TcpListener, acceptor: TlsAcceptor, shared: Arc<Shared
 }
 
 async fn connection(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) {
+    let fault = lock(&shared.fault).clone();
+    if strikes_at_connect(&fault, &stream).await {
+        return;
+    }
     // A client without a good certificate has been told by a TLS alert; the double has no log.
     let Ok(stream) = acceptor.accept(stream).await else {
         return;
@@ -361,7 +377,11 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared
 async fn respond(
     request: Request<Incoming>,
     shared: Arc<Shared>,
-) -> Result<Response<Body>, Infallible> {
+) -> Result<Response<Body>, Dropped> {
+    let fault = lock(&shared.fault).clone();
+    if let Some(answer) = misbehave(&fault, GRPC).await? {
+        return Ok(answer.map(Body::new));
+    }
     if request.uri().path() != BATCH_SENDER {
         return Ok(Status::unimplemented("unknown method").into_http());
     }

@@ -262,15 +262,8 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
         records.connections += 1;
         records.faults.on_connect()
     };
-    match fault {
-        Fault::CloseAfterAccept => return,
-        Fault::Reset => {
-            // Without lingering, closing resets; if that cannot be had, closing has to do.
-            let _ = stream.set_zero_linger();
-            return;
-        }
-        Fault::HangBeforeTls => std::future::pending().await,
-        _ => {}
+    if strikes_at_connect(&fault, &stream).await {
+        return;
     }
     let tls = lock(&shared.tls).clone();
     match tls {
@@ -281,6 +274,20 @@ async fn connection(stream: TcpStream, shared: Arc<Shared>) {
                 serve(stream, shared).await;
             }
         }
+    }
+}
+
+/// Does what a fault does to a connection before anything is read; true if it is to be dropped then.
+pub(crate) async fn strikes_at_connect(fault: &Fault, stream: &TcpStream) -> bool {
+    match fault {
+        Fault::CloseAfterAccept => true,
+        Fault::Reset => {
+            // Without lingering, closing resets; if that cannot be had, closing has to do.
+            let _ = stream.set_zero_linger();
+            true
+        }
+        Fault::HangBeforeTls => std::future::pending().await,
+        _ => false,
     }
 }
 
