@@ -9,7 +9,6 @@
 
 mod packets;
 
-use std::process::Output;
 use std::time::Duration;
 
 use devcell::certs::{Authority, Request};
@@ -20,7 +19,6 @@ use devcell::uaa::{BasicAuth, TokenShape, User};
 use devcell::{Cell, CellOptions};
 use packets::*;
 use serde_json::json;
-use ssh_proto::Error;
 
 const INVALID_CODE: (&str, &str) = (
     "invalid_code",
@@ -66,36 +64,6 @@ async fn cell_with(options: CellOptions) -> Cell {
         ..options
     };
     Cell::start(options).await.unwrap()
-}
-
-/// Logs in as `login` and runs a command; `Err` has what the proxy said at the end.
-async fn enter(cell: &Cell, login: &Login) -> Result<(), String> {
-    let mut raw = Raw::served(cell.proxy_address()).await;
-    match raw.try_password(&login.user, &login.password).await {
-        Ok(true) => {
-            let finished = raw.run(0, "echo in").await.unwrap();
-            assert_eq!(finished.stdout, b"in\n");
-            Ok(())
-        }
-        Ok(false) => Err(raw.banners.concat()),
-        Err(Error::Disconnected { description, .. }) => Err(description),
-        Err(error) => panic!("{error}"),
-    }
-}
-
-/// Runs OpenSSH's client with a password.
-async fn ssh(cell: &Cell, login: &Login, command: &str) -> Output {
-    let port = cell.proxy_address().port().to_string();
-    let known_hosts = format!("UserKnownHostsFile={}", cell.known_hosts().display());
-    let child = tokio::process::Command::new("sshpass")
-        .args(["-e", "ssh", "-F", "none", "-p", &port])
-        .env("SSHPASS", &login.password)
-        .args(["-o", &known_hosts, "-o", "NumberOfPasswordPrompts=1"])
-        .args(["-o", "PreferredAuthentications=password", "-l", &login.user])
-        .args(["127.0.0.1", command])
-        .kill_on_drop(true)
-        .output();
-    within("OpenSSH", child).await.unwrap()
 }
 
 /// OpenSSH does not get in as `login`, its user reads why, and the log says the same. `times` is how

@@ -17,7 +17,6 @@ use devcell::fault::Fault;
 use devcell::uaa::TOKEN_PATH;
 use devcell::{Cell, CellOptions, Server};
 use packets::*;
-use ssh_proto::Error;
 
 /// A service that logins need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,18 +129,7 @@ async fn end(cell: &Cell, service: Service) {
 
 /// How a login with a new code ends.
 async fn login(cell: &Cell) -> Result<(), String> {
-    let login = cell.cf_login(1).unwrap();
-    let mut raw = Raw::served(cell.proxy_address()).await;
-    match raw.try_password(&login.user, &login.password).await {
-        Ok(true) => {
-            let finished = raw.run(0, "echo in").await.unwrap();
-            assert_eq!(finished.stdout, b"in\n");
-            Ok(())
-        }
-        Ok(false) => Err(raw.banners.concat()),
-        Err(Error::Disconnected { description, .. }) => Err(description),
-        Err(error) => panic!("{error}"),
-    }
+    enter(cell, &cell.cf_login(1).unwrap()).await
 }
 
 fn is_told(ended: Result<(), String>, code: &str) {

@@ -9,10 +9,8 @@
 
 mod packets;
 
-use devcell::rig::Login;
 use devcell::{Cell, CellOptions};
 use packets::*;
-use ssh_proto::Error;
 use tokio::task::JoinSet;
 
 /// So many of them for each of the two instances; every other one came in with a code.
@@ -79,21 +77,6 @@ async fn fill(cell: &Cell, index: usize) -> Vec<Session> {
 async fn all_go_on(sessions: &mut [Session], text: &str) {
     for session in sessions {
         session.goes_on(text).await;
-    }
-}
-
-/// What becomes of a new user: `Err` has what they are told.
-async fn enter(cell: &Cell, login: &Login) -> Result<(), String> {
-    let mut raw = Raw::served(cell.proxy_address()).await;
-    match raw.try_password(&login.user, &login.password).await {
-        Ok(true) => {
-            let finished = raw.run(0, "echo in").await.unwrap();
-            assert_eq!(finished.stdout, b"in\n");
-            Ok(())
-        }
-        Ok(false) => Err(raw.banners.concat()),
-        Err(Error::Disconnected { description, .. }) => Err(description),
-        Err(error) => panic!("{error}"),
     }
 }
 

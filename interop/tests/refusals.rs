@@ -476,20 +476,6 @@ async fn the_login_deadline_is_kept_at_every_stage() {
     cell.stop().await;
 }
 
-/// Runs OpenSSH's client with a password.
-async fn ssh(cell: &Cell, login: &Login, command: &str) -> Output {
-    let port = cell.proxy_address().port().to_string();
-    let known_hosts = format!("UserKnownHostsFile={}", cell.known_hosts().display());
-    let child = tokio::process::Command::new("sshpass")
-        .args(["-p", &login.password, "ssh", "-F", "none", "-p", &port])
-        .args(["-o", &known_hosts, "-o", "NumberOfPasswordPrompts=1"])
-        .args(["-o", "PreferredAuthentications=password", "-l", &login.user])
-        .args(["127.0.0.1", command])
-        .kill_on_drop(true)
-        .output();
-    within("OpenSSH", child).await.unwrap()
-}
-
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }

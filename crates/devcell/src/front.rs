@@ -3,7 +3,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::client::verify_server_name;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -14,11 +13,11 @@ use rustls::{
     client::danger::HandshakeSignatureValid,
 };
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use crate::certs::{Authority, CertError, Identity, provider};
-use crate::server::StartError;
+use crate::server::{StartError, accept};
 
 /// The name that a cell's Envoy wants to see in the certificate of whoever connects.
 pub const PROXY_NAME: &str = "ssh-proxy.service.cf.internal";
@@ -42,7 +41,9 @@ impl Front {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         Ok(Self {
             address: listener.local_addr()?,
-            task: tokio::spawn(accept(listener, tls, daemon)),
+            task: tokio::spawn(accept(listener, move |stream| {
+                pass(stream, tls.clone(), daemon)
+            })),
         })
     }
 
@@ -66,20 +67,6 @@ fn config(identity: &Identity, clients: Option<&Authority>) -> Result<ServerConf
         Some(clients) => builder.with_client_cert_verifier(Arc::new(ProxyOnly::new(clients)?)),
     };
     Ok(builder.with_single_cert(identity.chain(), identity.key_der())?)
-}
-
-/// Owns all connections: when this task is aborted, they end with it.
-async fn accept(listener: TcpListener, tls: TlsAcceptor, daemon: SocketAddr) {
-    let mut connections = JoinSet::new();
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            // Out of descriptors, most likely: let others close theirs before trying again.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            continue;
-        };
-        connections.spawn(pass(stream, tls.clone(), daemon));
-        while connections.try_join_next().is_some() {}
-    }
 }
 
 async fn pass(stream: TcpStream, tls: TlsAcceptor, daemon: SocketAddr) {

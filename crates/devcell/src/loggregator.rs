@@ -10,7 +10,7 @@ use std::future::{Future, pending};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -20,10 +20,9 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use rustls::ServerConfig;
-use rustls::server::WebPkiClientVerifier;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tonic::body::Body;
@@ -32,9 +31,9 @@ use tonic::{Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use crate::answer::{Dropped, misbehave};
-use crate::certs::{Authority, CertError, Identity, provider};
+use crate::certs::{Authority, CertError, Identity};
 use crate::fault::Fault;
-use crate::server::{StartError, lock, strikes_at_connect};
+use crate::server::{StartError, accept, lock, strikes_at_connect, tls_config_for};
 
 /// The only call that is served.
 pub const BATCH_SENDER: &str = "/loggregator.v2.Ingress/BatchSender";
@@ -173,8 +172,7 @@ struct Received {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Received> {
-        // A panicking test must not hide its reason behind a poisoned lock.
-        self.received.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.received)
     }
 
     fn stream_opened(&self) {
@@ -206,7 +204,7 @@ impl Agent {
     /// Starts on a free port of 127.0.0.1 with `identity`, accepting clients whose certificates
     /// `clients` signed.
     pub async fn start(identity: &Identity, clients: &Authority) -> Result<Self, StartError> {
-        let tls = Mutex::new(Arc::new(server_config(identity, clients)?));
+        let tls = Mutex::new(Arc::new(tls_config_for("h2", identity, Some(clients))?));
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let shared = Shared {
             received: Mutex::default(),
@@ -290,14 +288,14 @@ impl Agent {
 
     /// Shows another certificate to those who connect after [`start_again`](Self::start_again).
     pub fn set_identity(&self, identity: &Identity, clients: &Authority) -> Result<(), CertError> {
-        let config = Arc::new(server_config(identity, clients)?);
-        *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = config;
+        let config = Arc::new(tls_config_for("h2", identity, Some(clients))?);
+        *lock(&self.tls) = config;
         Ok(())
     }
 
     /// Closes the port and every connection: an agent that died. What it has received stays.
     pub async fn stop(&self) {
-        let server = self.lock_server().take();
+        let server = lock(&self.server).take();
         if let Some(server) = server {
             server.abort();
             // The port is free only when the task is gone; that it was cancelled is no news.
@@ -313,47 +311,18 @@ impl Agent {
     }
 
     fn serve(&self, listener: TcpListener) {
-        let tls = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
-        let acceptor = TlsAcceptor::from(Arc::clone(&tls));
+        let acceptor = TlsAcceptor::from(Arc::clone(&lock(&self.tls)));
         let shared = Arc::clone(&self.shared);
-        *self.lock_server() = Some(tokio::spawn(accept(listener, acceptor, shared)));
-    }
-
-    fn lock_server(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
-        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+        let handle = move |stream| connection(stream, acceptor.clone(), Arc::clone(&shared));
+        *lock(&self.server) = Some(tokio::spawn(accept(listener, handle)));
     }
 }
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        if let Some(server) = self.lock_server().take() {
+        if let Some(server) = lock(&self.server).take() {
             server.abort();
         }
-    }
-}
-
-fn server_config(identity: &Identity, clients: &Authority) -> Result<ServerConfig, CertError> {
-    let roots = Arc::new(clients.roots()?);
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider()).build()?;
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(identity.chain(), identity.key_der())?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(config)
-}
-
-/// Owns all connections: when this task is aborted, they end with it.
-async fn accept(listener: TcpListener, acceptor: TlsAcceptor, shared: Arc<Shared>) {
-    let mut connections = JoinSet::new();
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            // Out of descriptors, most likely: let others close theirs before trying again.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            continue;
-        };
-        connections.spawn(connection(stream, acceptor.clone(), Arc::clone(&shared)));
-        while connections.try_join_next().is_some() {}
     }
 }
 

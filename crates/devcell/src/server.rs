@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -187,7 +188,9 @@ impl Server {
 
     fn serve(&self) -> io::Result<()> {
         let listener = bind(self.address)?.listen(BACKLOG)?;
-        let task = tokio::spawn(accept(listener, Arc::clone(&self.shared)));
+        let shared = Arc::clone(&self.shared);
+        let handle = move |stream| connection(stream, Arc::clone(&shared));
+        let task = tokio::spawn(accept(listener, handle));
         *lock(&self.task) = Some(task);
         Ok(())
     }
@@ -221,8 +224,18 @@ pub enum StartError {
     Listen(#[from] io::Error),
 }
 
-/// TLS with this certificate; with `clients`, only for those who have a certificate of theirs.
+/// TLS for HTTP/1.1 with this certificate; with `clients`, only for those who have a certificate of
+/// theirs.
 pub(crate) fn tls_config(
+    identity: &Identity,
+    clients: Option<&Authority>,
+) -> Result<ServerConfig, CertError> {
+    tls_config_for("http/1.1", identity, clients)
+}
+
+/// The same for another protocol, by its ALPN name.
+pub(crate) fn tls_config_for(
+    protocol: &str,
     identity: &Identity,
     clients: Option<&Authority>,
 ) -> Result<ServerConfig, CertError> {
@@ -238,12 +251,16 @@ pub(crate) fn tls_config(
         }
     };
     let mut config = builder.with_single_cert(identity.chain(), identity.key_der())?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
     Ok(config)
 }
 
-/// Owns all connections: when this task is aborted, they end with it.
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+/// Hands out connections for ever, each in a task of its own. It owns them: when the task that this
+/// runs in is aborted, they end with it.
+pub(crate) async fn accept<F>(listener: TcpListener, handle: impl Fn(TcpStream) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let mut connections = JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -251,7 +268,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };
-        connections.spawn(connection(stream, Arc::clone(&shared)));
+        connections.spawn(handle(stream));
         while connections.try_join_next().is_some() {}
     }
 }

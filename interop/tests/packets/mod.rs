@@ -16,6 +16,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::process::Output;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -520,4 +521,34 @@ pub fn clear_packet(payload: &[u8]) -> Vec<u8> {
     packet.extend_from_slice(payload);
     packet.resize(packet.len() + padding, 0);
     packet
+}
+
+/// Logs in at the proxy as `login` and runs a command; `Err` has what the proxy said at the end.
+pub async fn enter(cell: &Cell, login: &Login) -> Result<(), String> {
+    let mut raw = Raw::served(cell.proxy_address()).await;
+    match raw.try_password(&login.user, &login.password).await {
+        Ok(true) => {
+            let finished = raw.run(0, "echo in").await.unwrap();
+            assert_eq!(finished.stdout, b"in\n");
+            Ok(())
+        }
+        Ok(false) => Err(raw.banners.concat()),
+        Err(Error::Disconnected { description, .. }) => Err(description),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Runs a command through the proxy by OpenSSH's client with a password.
+pub async fn ssh(cell: &Cell, login: &Login, command: &str) -> Output {
+    let port = cell.proxy_address().port().to_string();
+    let known_hosts = format!("UserKnownHostsFile={}", cell.known_hosts().display());
+    let child = tokio::process::Command::new("sshpass")
+        .args(["-e", "ssh", "-F", "none", "-p", &port])
+        .env("SSHPASS", &login.password)
+        .args(["-o", &known_hosts, "-o", "NumberOfPasswordPrompts=1"])
+        .args(["-o", "PreferredAuthentications=password", "-l", &login.user])
+        .args(["127.0.0.1", command])
+        .kill_on_drop(true)
+        .output();
+    within("OpenSSH", child).await.unwrap()
 }

@@ -130,6 +130,22 @@ impl OnTerminal {
         );
     }
 
+    /// Checks that the shell on it knows a terminal of `xterm-256color` with this size, hears of
+    /// another size, and ends with its status.
+    pub async fn knows_its_size(mut self, rows: u16, columns: u16) {
+        self.types("echo \"<$TERM>\"; stty size\n");
+        self.sees("<xterm-256color>\r\n").await;
+        self.sees(&format!("{rows} {columns}\r\n")).await;
+        let wait = "sh -c 'trap \"stty size; exit 0\" WINCH; echo wait''ing; while :; do sleep 0.05; done'\n";
+        self.types(wait);
+        self.sees("waiting\r\n").await;
+        self.resize(50, 132);
+        self.sees("50 132\r\n").await;
+        self.types("exit 9\n");
+        let (status, _) = self.ends().await;
+        assert_eq!(status.code(), Some(9));
+    }
+
     /// Waits for the program's end, and gives what is on the screen since the last look.
     pub async fn ends(mut self) -> (ExitStatus, String) {
         let status = timeout(PATIENCE, self.child.wait()).await;
