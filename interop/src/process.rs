@@ -123,6 +123,14 @@ impl Process {
         self.wait(async {}, PATIENCE).await
     }
 
+    /// Its process id.
+    ///
+    /// # Panics
+    /// It has ended.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// Sends it a signal.
     ///
     /// # Panics
