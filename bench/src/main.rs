@@ -6,6 +6,8 @@
 //!
 //! `scripts/bench` builds what is measured and calls this.
 
+#![forbid(unsafe_code)]
+
 mod client;
 mod measure;
 mod process;

@@ -15,6 +15,8 @@
 //! | [`msg`]        | message numbers and fields                                       | 4250 |
 //! | [`wire`]       | the data types of RFC 4251 section 5                             | 4251 |
 
+#![forbid(unsafe_code)]
+
 pub mod algorithm;
 pub mod auth;
 pub mod connection;

@@ -3,6 +3,8 @@
 //! From the command line to a running proxy, and back to an exit code: 0 after a signal, 1 if the
 //! proxy cannot run, 2 if it was called or configured wrongly.
 
+#![forbid(unsafe_code)]
+
 mod app_log;
 mod auth;
 mod bind;

@@ -3,6 +3,8 @@
 //! Everything else is in the library. Exit codes and messages are the reference's: 0 after SIGINT or
 //! SIGTERM, 1 if it cannot be configured or cannot listen, 2 for a wrong command line.
 
+#![forbid(unsafe_code)]
+
 use std::env;
 use std::ffi::OsString;
 use std::io;
