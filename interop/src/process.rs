@@ -41,6 +41,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("puttygen", "putty-tools"),
     ("rsync", "rsync"),
     ("sshfs", "sshfs"),
+    ("strace", "strace"),
 ];
 
 /// How long a program may take: less than a test, so that it is the program that is named.

@@ -111,3 +111,57 @@ fn no_lint_against_panics_is_lifted_without_a_reason() {
         }
     }
 }
+
+/// Deadlines and penalties are not moved by someone who sets the clock: the time of day is only asked
+/// for where it is shown, or compared with dates of files.
+#[test]
+fn only_what_shows_or_compares_dates_asks_for_the_time_of_day() {
+    const ASKING: [&str; 4] = [
+        "crates/lager/src/",
+        "crates/connector/src/resolver.rs",
+        "crates/ssh-proxy/src/platform/",
+        "crates/devcell/",
+    ];
+    for (path, text) in sources().into_iter().filter(|(path, _)| !is_test(path)) {
+        let asks = text
+            .lines()
+            .any(|line| is_code(line) && line.contains("SystemTime::now"));
+        let may = ASKING.iter().any(|place| path.starts_with(place));
+        assert!(!asks || may, "{path}");
+    }
+}
+
+/// SECURITY.md names tests, rows and targets; one that was renamed would be a promise without a test.
+#[test]
+fn what_security_md_names_is_there() {
+    let text = include_str!("../../SECURITY.md");
+    let mut files = sources();
+    collect(&workspace().join("interop"), &mut files);
+    let rows = misbehave::cases::all();
+    let mut named = 0;
+    // Every second piece stands between two marks of code.
+    for name in text.split('`').skip(1).step_by(2) {
+        if let Some((file, test)) = name.split_once(".rs::") {
+            named += 1;
+            let function = format!("fn {test}(");
+            let (end, whole) = (format!("/{file}.rs"), format!("{file}.rs"));
+            let there = files.iter().any(|(path, text)| {
+                (path.ends_with(&end) || *path == whole) && text.contains(&function)
+            });
+            assert!(there, "no test {name}");
+        } else if let Some(group) = name.strip_prefix("misbehave:") {
+            named += 1;
+            assert!(
+                rows.iter().any(|row| row.group() == group),
+                "no group {name}"
+            );
+        }
+    }
+    for (before, _) in text.match_indices("fuzz target `") {
+        let name = &text[before + "fuzz target `".len()..];
+        let name = name.split('`').next().unwrap_or_default();
+        let target = workspace().join(format!("fuzz/fuzz_targets/{name}.rs"));
+        assert!(target.exists(), "no fuzz target {name}");
+    }
+    assert!(named > 50, "only {named} names");
+}
