@@ -69,9 +69,9 @@ pub fn instance_key(cell: &Cell) -> PrivateKey {
 pub struct Door {
     pub name: &'static str,
     pub address: SocketAddr,
-    user: String,
-    password: Option<String>,
-    key: Option<String>,
+    pub user: String,
+    pub password: Option<String>,
+    pub key: Option<String>,
 }
 
 /// The proxy, with the first instance behind it.

@@ -1,0 +1,71 @@
+//! The rows, a file for each group or a few of them.
+//!
+//! A file gives its rows by a function of its own, and stands in [`all`]. An id begins with the name of
+//! its group and stays what it is for ever: results of years ago name it.
+
+mod identification;
+mod service;
+
+use crate::case::{Case, Expect, Step};
+use crate::end::{PROTOCOL_ERROR, SERVICE_NOT_AVAILABLE, VERSION_NOT_SUPPORTED};
+
+/// All rows, group by group.
+pub fn all() -> Vec<Case> {
+    let files: [fn() -> Vec<Case>; 2] = [identification::cases, service::cases];
+    files.into_iter().flat_map(|cases| cases()).collect()
+}
+
+/// The groups in their order.
+pub fn groups(cases: &[Case]) -> Vec<String> {
+    let mut groups: Vec<String> = cases.iter().map(|case| case.group().to_owned()).collect();
+    groups.dedup();
+    groups
+}
+
+/// DISCONNECT for a broken rule.
+const BROKEN: Expect = Expect::Cut(&[PROTOCOL_ERROR]);
+/// DISCONNECT for what is not SSH 2.
+const NO_SSH: Expect = Expect::Cut(&[VERSION_NOT_SUPPORTED]);
+/// DISCONNECT for a service that there is not.
+const NO_SERVICE: Expect = Expect::Cut(&[SERVICE_NOT_AVAILABLE]);
+
+/// Bytes as they are.
+fn raw(bytes: impl AsRef<[u8]>) -> Step {
+    Step::Raw(bytes.as_ref().to_vec())
+}
+
+/// A payload as it should be sent.
+fn say(payload: impl AsRef<[u8]>) -> Step {
+    Step::Say(payload.as_ref().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn ids_are_unique_and_groups_stand_together() {
+        let cases = all();
+        let ids: HashSet<&str> = cases.iter().map(|case| case.id.as_str()).collect();
+        assert_eq!(ids.len(), cases.len());
+        let groups = groups(&cases);
+        let unique: HashSet<&String> = groups.iter().collect();
+        assert_eq!(unique.len(), groups.len(), "{groups:?}");
+    }
+
+    #[test]
+    fn ids_are_of_letters_figures_and_dashes() {
+        for case in all() {
+            let fine =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            assert!(case.id.bytes().all(fine), "{}", case.id);
+            assert!(
+                case.id.contains('-') && !case.title.is_empty(),
+                "{}",
+                case.id
+            );
+        }
+    }
+}
