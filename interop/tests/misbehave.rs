@@ -104,7 +104,7 @@ macro_rules! groups {
 }
 
 groups! {
-    ident service
+    ident packet service
 }
 
 #[test]

@@ -28,6 +28,10 @@ pub enum Fault {
     Ahead(u32),
     /// It comes a second time.
     Twice,
+    /// It is sealed and does not come.
+    Lost,
+    /// It has as much padding as there may be: nothing is wrong with that.
+    MostPadding,
 }
 
 /// A byte of a sealed packet.
@@ -62,11 +66,6 @@ impl Default for Packets {
 }
 
 impl Packets {
-    /// Whether the next packet goes out in the clear.
-    pub fn tag_length(&self) -> usize {
-        self.sealer.tag_length()
-    }
-
     /// `payload` in a packet as it should be.
     pub fn seal(&mut self, payload: &[u8]) -> Result<Vec<u8>, End> {
         let padding = self.padding(payload.len());
@@ -100,6 +99,13 @@ impl Packets {
                 let mut packet = self.seal_framed(&framed)?;
                 packet.truncate(packet.len().saturating_sub(count));
                 Ok(packet)
+            }
+            Fault::Lost => self.seal_framed(&framed).map(|_| Vec::new()),
+            Fault::MostPadding => {
+                let least = self.padding(payload.len());
+                let block = self.sealer.block_size();
+                let more = (usize::from(u8::MAX) - least) / block * block;
+                self.seal_framed(&frame(payload, least + more))
             }
             Fault::Ahead(count) => {
                 self.sequence_out = self.sequence_out.wrapping_add(count);
@@ -187,11 +193,6 @@ impl Packets {
         let before = if self.sealer.length_is_padded() { 5 } else { 1 };
         let least = before + length + LEAST_PADDING;
         least.next_multiple_of(self.sealer.block_size()) - before - length
-    }
-
-    /// The length of a payload that makes a packet of packet_length `length` with the least padding.
-    pub fn payload_for(&self, length: usize) -> usize {
-        length.saturating_sub(1 + LEAST_PADDING)
     }
 }
 

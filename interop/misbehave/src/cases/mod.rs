@@ -3,15 +3,17 @@
 //! A file gives its rows by a function of its own, and stands in [`all`]. An id begins with the name of
 //! its group and stays what it is for ever: results of years ago name it.
 
+mod framing;
 mod identification;
 mod service;
 
 use crate::case::{Case, Expect, Step};
-use crate::end::{PROTOCOL_ERROR, SERVICE_NOT_AVAILABLE, VERSION_NOT_SUPPORTED};
+use crate::end::{MAC_ERROR, PROTOCOL_ERROR, SERVICE_NOT_AVAILABLE, VERSION_NOT_SUPPORTED};
+use crate::packet::Fault;
 
 /// All rows, group by group.
 pub fn all() -> Vec<Case> {
-    let files: [fn() -> Vec<Case>; 2] = [identification::cases, service::cases];
+    let files: [fn() -> Vec<Case>; 3] = [identification::cases, framing::cases, service::cases];
     files.into_iter().flat_map(|cases| cases()).collect()
 }
 
@@ -26,6 +28,10 @@ pub fn groups(cases: &[Case]) -> Vec<String> {
 const BROKEN: Expect = Expect::Cut(&[PROTOCOL_ERROR]);
 /// DISCONNECT for what is not SSH 2.
 const NO_SSH: Expect = Expect::Cut(&[VERSION_NOT_SUPPORTED]);
+/// DISCONNECT for a packet that is not authentic.
+const FORGED: Expect = Expect::Cut(&[MAC_ERROR]);
+/// DISCONNECT for a packet that is both: a server may find one first, or the other.
+const BROKEN_OR_FORGED: Expect = Expect::Cut(&[PROTOCOL_ERROR, MAC_ERROR]);
 /// DISCONNECT for a service that there is not.
 const NO_SERVICE: Expect = Expect::Cut(&[SERVICE_NOT_AVAILABLE]);
 
@@ -37,6 +43,11 @@ fn raw(bytes: impl AsRef<[u8]>) -> Step {
 /// A payload as it should be sent.
 fn say(payload: impl AsRef<[u8]>) -> Step {
     Step::Say(payload.as_ref().to_vec())
+}
+
+/// A payload in a packet with a fault.
+fn faulty(payload: impl AsRef<[u8]>, fault: Fault) -> Step {
+    Step::Faulty(payload.as_ref().to_vec(), fault)
 }
 
 #[cfg(test)]
