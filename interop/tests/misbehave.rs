@@ -104,7 +104,7 @@ macro_rules! groups {
 }
 
 groups! {
-    ident packet service
+    ident packet kexinit service
 }
 
 #[test]

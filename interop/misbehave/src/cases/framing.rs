@@ -383,10 +383,10 @@ impl Construction {
                 .expects(out_of_order()),
             self.case(
                 "short",
-                "a packet without its last byte, and the next",
+                "a packet without its last four bytes, and the next",
                 INTEGRITY,
             )
-            .sends([faulty(hundred(), Fault::Short(1)), say(hundred())])
+            .sends([faulty(hundred(), Fault::Short(4)), say(hundred())])
             .expects(FORGED),
             self.case(
                 "no-tag",

@@ -1,10 +1,8 @@
 //! `ident`: the identification that each side sends first (RFC 4253 section 4.2).
 
-use super::{BROKEN, NO_SSH, raw};
+use super::{BROKEN, NO_SSH, good_kexinit, kexinit, raw};
 use crate::case::{Case, Expect, Stage, Step};
-use crate::kex::Offer;
 use crate::peer::IDENTIFICATION;
-use ssh_proto::transport::Role;
 
 const RFC: &str = "RFC 4253 section 4.2";
 
@@ -57,7 +55,7 @@ fn strangers() -> Vec<Case> {
         (
             "packet",
             "a packet without an identification",
-            crate::packet::clear(&Offer::default().kexinit(Role::Client).encode()),
+            crate::packet::clear(&good_kexinit().encode()),
         ),
         ("smtp", "a line of SMTP", b"EHLO example.com\r\n".to_vec()),
         ("newlines", "nothing but line ends", b"\r\n".repeat(1000)),
@@ -171,7 +169,7 @@ fn odd_lines() -> Vec<Case> {
 
 /// How TCP cuts it up is nobody's business.
 fn pieces() -> Vec<Case> {
-    let kexinit = || Step::KexInit(Box::new(Offer::default().kexinit(Role::Client)));
+    let offer = || kexinit(good_kexinit());
     vec![
         case("bytewise", "one byte at a time")
             .sends([
@@ -184,12 +182,7 @@ fn pieces() -> Vec<Case> {
             .sends([Step::Chunks(1), Step::Exchange])
             .expects(Expect::Ignored),
         case("one-piece", "together with the KEXINIT")
-            .sends([
-                Step::Cork,
-                line("SSH-2.0-x", "\r\n"),
-                kexinit(),
-                Step::Uncork,
-            ])
+            .sends([Step::Cork, line("SSH-2.0-x", "\r\n"), offer(), Step::Uncork])
             .expects(Expect::Ignored),
         case("split-line-end", "CR and LF apart")
             .sends([Step::Identify(

@@ -5,17 +5,29 @@
 
 mod framing;
 mod identification;
+mod kexinit;
 mod service;
 
 use crate::case::{Case, Expect, Step};
-use crate::end::{MAC_ERROR, PROTOCOL_ERROR, SERVICE_NOT_AVAILABLE, VERSION_NOT_SUPPORTED};
+use crate::end::{
+    KEY_EXCHANGE_FAILED, MAC_ERROR, PROTOCOL_ERROR, SERVICE_NOT_AVAILABLE, VERSION_NOT_SUPPORTED,
+};
+use crate::kex::{KexInit, Offer};
 use crate::packet::Fault;
+use ssh_proto::transport::Role;
 
 /// All rows, group by group.
 pub fn all() -> Vec<Case> {
-    let files: [fn() -> Vec<Case>; 3] = [identification::cases, framing::cases, service::cases];
-    files.into_iter().flat_map(|cases| cases()).collect()
+    FILES.iter().flat_map(|cases| cases()).collect()
 }
+
+/// What each file has, in the order in which rows run.
+const FILES: &[fn() -> Vec<Case>] = &[
+    identification::cases,
+    framing::cases,
+    kexinit::cases,
+    service::cases,
+];
 
 /// The groups in their order.
 pub fn groups(cases: &[Case]) -> Vec<String> {
@@ -28,6 +40,8 @@ pub fn groups(cases: &[Case]) -> Vec<String> {
 const BROKEN: Expect = Expect::Cut(&[PROTOCOL_ERROR]);
 /// DISCONNECT for what is not SSH 2.
 const NO_SSH: Expect = Expect::Cut(&[VERSION_NOT_SUPPORTED]);
+/// DISCONNECT for a key exchange that came to nothing.
+const KEX_FAILED: Expect = Expect::Cut(&[KEY_EXCHANGE_FAILED]);
 /// DISCONNECT for a packet that is not authentic.
 const FORGED: Expect = Expect::Cut(&[MAC_ERROR]);
 /// DISCONNECT for a packet that is both: a server may find one first, or the other.
@@ -43,6 +57,16 @@ fn raw(bytes: impl AsRef<[u8]>) -> Step {
 /// A payload as it should be sent.
 fn say(payload: impl AsRef<[u8]>) -> Step {
     Step::Say(payload.as_ref().to_vec())
+}
+
+/// A KEXINIT that enters the exchange hash.
+fn kexinit(kexinit: KexInit) -> Step {
+    Step::KexInit(Box::new(kexinit))
+}
+
+/// The KEXINIT of a client that offers what every server has something of.
+fn good_kexinit() -> KexInit {
+    Offer::default().kexinit(Role::Client)
 }
 
 /// A payload in a packet with a fault.
