@@ -1,6 +1,6 @@
 //! `kexinit`: SSH_MSG_KEXINIT (RFC 4253 section 7.1), its lists and fields, and the guess behind it.
 
-use super::{BROKEN, KEX_FAILED, good_kexinit, kexinit, say};
+use super::{BROKEN, KEX_FAILED, broken_or_alive, good_kexinit, kexinit, say};
 use crate::case::{Case, Expect, Stage, Step};
 use crate::kex::{KexInit, List, Offer};
 use crate::payload::kex_init;
@@ -217,7 +217,10 @@ fn lengths() -> Vec<Case> {
             .ours(BROKEN),
     );
     cases.push(
-        case("name-64k", "a name of 64 kB", "RFC 4253 section 6.1").sends([kexinit(long(64_000))]),
+        case("name-64k", "a name of 64 kB", "RFC 4253 section 6.1")
+            .sends([kexinit(long(64_000))])
+            .expects(broken_or_alive())
+            .ours(BROKEN),
     );
     let names: Vec<String> = (0..5000).map(|number| format!("n{number}")).collect();
     cases.push(
@@ -449,14 +452,20 @@ fn guesses() -> Vec<Case> {
             zeros(),
         ])
         .expects(KEX_FAILED),
-        case("guess-wrong-newkeys", "NEWKEYS for a wrong guess", GUESS).sends([
-            guessing(good_kexinit().with_first(List::Kex, "guess@example.com")),
-            say([21]),
-        ]),
-        case("guess-wrong-ignore", "IGNORE for a wrong guess", GUESS).sends([
-            guessing(good_kexinit().with_first(List::Kex, "guess@example.com")),
-            say([2, 0, 0, 0, 0]),
-        ]),
+        case("guess-wrong-newkeys", "NEWKEYS for a wrong guess", GUESS)
+            .sends([
+                guessing(good_kexinit().with_first(List::Kex, "guess@example.com")),
+                say([21]),
+            ])
+            .expects(broken_or_alive())
+            .ours(BROKEN),
+        case("guess-wrong-ignore", "IGNORE for a wrong guess", GUESS)
+            .sends([
+                guessing(good_kexinit().with_first(List::Kex, "guess@example.com")),
+                say([2, 0, 0, 0, 0]),
+            ])
+            .expects(broken_or_alive())
+            .ours(BROKEN),
         case(
             "guess-flag-255",
             "a boolean of 255, and a wrong guess",
