@@ -62,6 +62,12 @@ fn command_line() -> Command {
                 .conflicts_with("server"),
         )
         .arg(
+            Arg::new("all")
+                .long("all")
+                .action(ArgAction::SetTrue)
+                .help("Markdown: every row, not only those that some server does not meet"),
+        )
+        .arg(
             Arg::new("list")
                 .long("list")
                 .action(ArgAction::SetTrue)
@@ -81,7 +87,7 @@ fn run(arguments: &ArgMatches) -> Result<bool, String> {
     }
     if let Some(files) = arguments.get_many::<String>("combine") {
         let reports: Result<Vec<Report>, String> = files.map(|path| read_report(path)).collect();
-        print(&markdown(&reports?))?;
+        print(&markdown(&reports?, arguments.get_flag("all")))?;
         return Ok(true);
     }
     let report = meet(arguments, chosen)?;
@@ -91,7 +97,7 @@ fn run(arguments: &ArgMatches) -> Result<bool, String> {
             let json = serde_json::to_string_pretty(&report);
             print(&(json.map_err(|error| error.to_string())? + "\n"))?;
         }
-        Some("markdown") => print(&markdown(&[report]))?,
+        Some("markdown") => print(&markdown(&[report], arguments.get_flag("all")))?,
         _ => print(&format!("{}\n{}", table(&report.results), summary(&report)))?,
     }
     Ok(!differs)

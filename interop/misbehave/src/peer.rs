@@ -533,6 +533,15 @@ impl Peer {
         self.agreed()
     }
 
+    /// Waits for the other side's KEXINIT.
+    ///
+    /// # Errors
+    /// How the connection ended.
+    pub fn their_kexinit(&mut self) -> Result<Vec<u8>, End> {
+        self.hear_until(|peer| peer.exchange.theirs.is_some())?;
+        Ok(self.exchange.theirs.clone().unwrap_or_default())
+    }
+
     fn agreed(&mut self) -> Result<Agreed, End> {
         let [client, server] = self.by_role(&self.exchange.ours, &self.exchange.theirs);
         let agreed = Agreed::of(
