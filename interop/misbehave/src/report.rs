@@ -17,6 +17,8 @@ pub struct Report {
     pub results: Vec<Row>,
     /// Rows that need credentials, where there were none.
     pub left_out: usize,
+    /// The row after which the server was gone, and nothing else could run.
+    pub gone_after: Option<String>,
 }
 
 /// The result of one row.
@@ -138,6 +140,12 @@ pub fn summary(report: &Report) -> String {
             out,
             "{} rows need a login and were left out: give --user and --password or --identity",
             report.left_out
+        );
+    }
+    if let Some(id) = &report.gone_after {
+        let _ = writeln!(
+            out,
+            "the server is gone since {id}: give --restart to go on behind that"
         );
     }
     out

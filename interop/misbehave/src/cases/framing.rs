@@ -13,6 +13,8 @@ use ssh_proto::transport::Role;
 
 const RFC: &str = "RFC 4253 section 6";
 const SIZES: &str = "RFC 4253 section 6.1";
+/// 255 and 1 make 0 in a byte.
+const OVERFLOW: &str = "CVE-2026-46597";
 const INTEGRITY: &str = "RFC 4253 section 6.4";
 
 /// packet_length of the longest packet that everybody has to take (RFC 4253 section 6.1), counted
@@ -289,7 +291,10 @@ impl Construction {
             ("padding-255", "padding beyond the packet", lie(255)),
             ("empty", "a payload of 0 bytes", say([])),
         ];
-        let row = |(id, title, step)| self.case(id, title, RFC).sends([step]);
+        let row = |(id, title, step)| {
+            let source = if id == "padding-255" { OVERFLOW } else { RFC };
+            self.case(id, title, source).sends([step])
+        };
         let mut cases: Vec<Case> = broken.into_iter().map(row).collect();
         // In counter mode nobody can seal it; there only packet_length can lie.
         if self.cipher.is_aead() {
