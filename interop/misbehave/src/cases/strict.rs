@@ -147,7 +147,7 @@ fn sequences() -> Vec<Case> {
         .expects(FORGED),
         case(
             "prefix-truncation",
-            "the attack: one packet put in, the first one under keys taken away",
+            "the attack: under chacha20-poly1305, a packet put in front",
             TERRAPIN,
         )
         .at(Stage::Identified)
