@@ -10,6 +10,7 @@
 #[cfg(not(fuzzing))]
 compile_error!("start cargo in fuzz/: its configuration sets cfg(fuzzing)");
 
+pub mod input;
 pub mod proto;
 
 /// What is fuzzed.
@@ -23,7 +24,22 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: &[Target] = &[target("ident", 2048, proto::ident)];
+pub const TARGETS: &[Target] = &[
+    target("channels", 4096, proto::channels),
+    target("client_role", 8192, proto::client_role),
+    target("deframer_chacha", 8192, proto::deframer_chacha),
+    target("deframer_clear", 8192, proto::deframer_clear),
+    target("deframer_ctr", 8192, proto::deframer_ctr),
+    target("deframer_gcm", 8192, proto::deframer_gcm),
+    target("ident", 10240, proto::ident),
+    target("kex_replies", 4096, proto::kex_replies),
+    target("kexinit", 4096, proto::kexinit),
+    target("keys", 4096, proto::keys),
+    target("preauth_server", 8192, proto::preauth_server),
+    target("pty_modes", 4096, proto::pty_modes),
+    target("signatures", 4096, proto::signatures),
+    target("userauth", 8192, proto::userauth),
+];
 
 const fn target(name: &'static str, max_len: usize, run: fn(&[u8])) -> Target {
     Target { name, max_len, run }
