@@ -152,14 +152,14 @@ fn value(input: &mut Input<'_>, good: &[u8]) -> (Vec<u8>, bool) {
     (value, is_good)
 }
 
-/// Cuts, lengthens or changes a message, or leaves it as it is; true if it did anything.
+/// Cuts, lengthens or changes what follows a message's number, or leaves it; true if it did anything.
 fn damage(input: &mut Input<'_>, message: &mut Vec<u8>) -> bool {
     let before = message.clone();
     match input.below(8) {
         1 => message.truncate((input.number() as usize % message.len()).max(1)),
         2 => message.extend(input.short()),
         3 => {
-            let at = input.number() as usize % message.len();
+            let at = 1 + input.number() as usize % (message.len() - 1);
             message[at] = input.byte();
         }
         _ => {}
