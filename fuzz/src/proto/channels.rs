@@ -21,6 +21,12 @@ mod wire;
 /// More operations say nothing new, and the model keeps all bytes.
 const MOST_OPERATIONS: usize = 400;
 
+/// A bit of an application's mood: the peer does not read what is sent.
+const READS_NOTHING: u8 = 8;
+
+/// How often a message comes that floods. With longer ones, more output than a transport holds.
+const FLOOD: usize = 400;
+
 /// So low that an input gets to each.
 pub(super) const LIMITS: Limits = Limits {
     channels: 3,
@@ -87,32 +93,43 @@ fn hostile(mut input: Input<'_>) {
     let mut connection = Connection::new(transport, LIMITS);
     while !input.is_empty() {
         let mood = input.byte();
-        start_something(&mut connection, mood);
-        let message = message(&mut input);
-        clear::feed(connection.transport_mut(), &clear::packet(&message));
-        if !attend(&mut connection, &mut ear, now, mood) {
-            return;
+        let (message, times) = match input.below(32) {
+            0..=3 => (kex_message(role, &mut input), 1),
+            31 => (message(&mut input), FLOOD),
+            _ => (message(&mut input), 1),
+        };
+        for _ in 0..times {
+            start_something(&mut connection, now, mood);
+            clear::feed(connection.transport_mut(), &clear::packet(&message));
+            if !attend(&mut connection, &mut ear, now, mood) {
+                return;
+            }
         }
     }
 }
 
-/// Polls a connection for an application in this mood. False when it has ended, as it should.
+/// Polls a connection for an application in this mood, whose peer may read nothing for as long as it
+/// can. False when the connection has ended, as it should.
 pub(super) fn attend(connection: &mut Connection, ear: &mut Ear, now: Instant, mood: u8) -> bool {
     loop {
         let polled = connection.poll(now);
         assert!(connection.channels() <= LIMITS.channels);
         match polled {
             Ok(Event::NeedInput) => break,
-            Ok(Event::Transport(transport::Event::NeedOutput)) => {}
+            Ok(Event::Transport(event)) => {
+                assert_eq!(event, transport::Event::NeedOutput);
+                ear.hear(connection.transport_mut());
+            }
             Ok(event) => answer(connection, &event, mood),
             Err(error) => {
                 ear.check_end(connection.transport_mut(), now, &error);
                 return false;
             }
         }
+    }
+    if mood & READS_NOTHING == 0 {
         ear.hear(connection.transport_mut());
     }
-    ear.hear(connection.transport_mut());
     true
 }
 
@@ -141,7 +158,11 @@ fn answer(connection: &mut Connection, event: &Event, mood: u8) {
 }
 
 fn use_channel(connection: &mut Connection, channel: ChannelId, mood: u8) {
-    connection.send_data(channel, Stream::Data, &[mood; 200]);
+    connection.send_data(channel, Stream::Data, &[mood; 100]);
+    connection.send_data_with(channel, Stream::STDERR, |room| {
+        room.fill(mood);
+        (room.len() / 2, ())
+    });
     let _ = connection.request(channel, ExitStatus::NAME, true, b"\0\0\0\0");
     match mood >> 1 & 3 {
         0 => connection.send_eof(channel),
@@ -151,16 +172,30 @@ fn use_channel(connection: &mut Connection, channel: ChannelId, mood: u8) {
 }
 
 /// What the application does of its own accord.
-pub(super) fn start_something(connection: &mut Connection, mood: u8) {
-    match mood >> 3 {
+pub(super) fn start_something(connection: &mut Connection, now: Instant, mood: u8) {
+    match mood >> 4 {
         1 | 2 => {
             let _ = connection.open("session", 100, 60, b"");
         }
         3 => {
             let _ = connection.global_request("x", true, b"");
         }
+        4 => connection.transport_mut().start_rekey(now),
+        _ if connection.transport().rekey_due(now) => connection.transport_mut().start_rekey(now),
         _ => {}
     }
+}
+
+/// A message of a key exchange, as it should be, or with a byte changed.
+pub(super) fn kex_message(role: Role, input: &mut Input<'_>) -> Vec<u8> {
+    let mut message = input
+        .pick(&clear::handshake(role).each_ref().map(Vec::as_slice))
+        .to_vec();
+    if input.below(4) == 3 {
+        let at = input.number() as usize % message.len();
+        message[at] = input.byte();
+    }
+    message
 }
 
 /// A message of RFC 4254, near to what is allowed, and some far from it.

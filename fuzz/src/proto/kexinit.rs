@@ -13,6 +13,9 @@ use crate::input::Input;
 /// The longest KEXINIT that is read.
 const LONGEST: usize = 32 * 1024;
 
+/// Four of these are too long.
+const LONG_NAME: &[u8] = &[b'x'; 10_000];
+
 /// A peer's KEXINIT against lists of ours: what is agreed on is what a plain reading of RFC 4253
 /// section 7.1 finds. Two KEXINITs of ours agree on the same on both sides.
 pub fn kexinit(data: &[u8]) {
@@ -109,6 +112,7 @@ fn kexinit_of_names(input: &mut Input<'_>) -> Vec<u8> {
         let known = names(category);
         let list = (0..input.below(8)).map(|_| match input.below(32) {
             index if index < known.len() => known[index].as_bytes(),
+            31 => LONG_NAME,
             _ => input.short(),
         });
         let list: Vec<_> = list.collect();

@@ -8,6 +8,9 @@ use ssh_proto::key::{PrivateKey, PublicKey, parse_authorized_keys};
 use super::sample_keys;
 use crate::input::Input;
 
+/// What stands in front of PRIVATE KEY.
+pub(super) const LABELS: [&str; 4] = ["OPENSSH ", "", "RSA ", "EC "];
+
 /// Public key blobs, private keys in text and as the inside of each kind of block, lines of
 /// `authorized_keys`, and pinned fingerprints: what can be read says the same in every other form,
 /// and a private key makes signatures that its public half takes.
@@ -21,7 +24,6 @@ pub fn keys(data: &[u8]) {
         }
         1 => private(input.rest()),
         2 => {
-            const LABELS: [&str; 4] = ["OPENSSH ", "", "RSA ", "EC "];
             let label = input.pick(&LABELS);
             let content = STANDARD.encode(input.rest());
             let text = format!(

@@ -7,12 +7,22 @@ use ssh_proto::crypto::random::SeededRandom;
 use ssh_proto::key::PrivateKey;
 use ssh_proto::wire::Put;
 
-/// Files of ssh-keygen.
+/// Files of ssh-keygen, for every algorithm but Ed25519.
 pub(super) const FILES: [&str; 4] = [
     include_str!("../../keys/p256"),
     include_str!("../../keys/p384"),
     include_str!("../../keys/p521"),
     include_str!("../../keys/rsa"),
+];
+
+/// The other forms of private keys: the last is of ssh-keygen, all others are of openssl.
+pub(super) const OTHER_FORMS: [(&str, &str); 6] = [
+    ("RSA ", include_str!("../../keys/rsa1024-pkcs1")),
+    ("", include_str!("../../keys/rsa-pkcs8")),
+    ("EC ", include_str!("../../keys/p256-sec1")),
+    ("", include_str!("../../keys/p256-pkcs8")),
+    ("", include_str!("../../keys/ed25519-pkcs8")),
+    ("OPENSSH ", include_str!("../../keys/ed25519")),
 ];
 
 /// The key that makes signatures of this algorithm.

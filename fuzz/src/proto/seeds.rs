@@ -174,7 +174,7 @@ fn key_exchanges(add: Add<'_>) {
 
 fn authentication(add: Add<'_>) {
     let service = [0, 0, 0];
-    let password = |script: Script| script.then(&[1, 1, 1, 1, 0]).short(b"secret");
+    let password = |script: Script| script.then(&[1, 1, 1, 1, 0]).short(b"secret").then(&[0]);
     let mut script = Script::of(&[0, 0]).then(&service).then(&[0, 1, 1, 1, 0, 0]);
     script = password(password(script.then(&[4])).then(&[3]));
     add("userauth", "passwords", script);
@@ -188,6 +188,21 @@ fn authentication(add: Add<'_>) {
             .then(&signed);
         add("userauth", &format!("key-{}", algorithm.name()), script);
     }
+    let mut tries = Script::of(&[0, 0]).then(&service);
+    let mut questions = Script::of(&[0, 1]).then(&service);
+    let mut ignored = Script::of(&[0, 0]);
+    for _ in 0..7 {
+        tries = password(tries.then(&[0]));
+    }
+    for _ in 0..21 {
+        questions = questions.then(&[1, 1, 1, 1, 2, 0, 0, 2, 0]);
+    }
+    for _ in 0..66 {
+        ignored = ignored.then(&[0, 6, 0]);
+    }
+    add("userauth", "too-many-tries", tries);
+    add("userauth", "too-many-questions", questions);
+    add("userauth", "too-many-messages", ignored);
     let mut script = Script::of(&[1, 3, 0, 1, 2])
         .then(&[6, 1, 1, 0, 1])
         .then(&[0]);
@@ -206,13 +221,35 @@ fn connections(add: Add<'_>) {
         18, 1, 1, 13, 0, 0, 22, 19, 1, 14, 1, 0, 22, 19, 0,
     ];
     add("channels", "model", Script::of(&[0]).then(model));
-    let hostile: &[u8] = &[
-        8, 0, 0, 0, 50, 60, 0, 0, 8, 0, 20, 0, 18, 0, 0, 1, 0, 0, 6, 0, 9, 0, 3, 0, 1, 60, 50, 0,
-        14, 0, 0, 0, 14, 1, 0,
+    // Each begins with the application's mood and the kind of message.
+    let open = [0, 10, 0, 0, 0, 50, 60, 0];
+    let used: &[&[u8]] = &[
+        &[0, 10, 8, 0, 20],
+        &[0, 10, 18, 0, 0, 1, 0],
+        &[0, 10, 6, 0, 9],
+        &[0x10, 10, 3, 1, 1, 60, 50],
+        &[0, 10, 14, 0, 0],
+        &[0, 10, 14, 1, 0],
     ];
+    let rekey = [0x40, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2, 0];
+    let mut ping = Vec::new();
+    ping.put_string(&[0; 2000]);
     for role in [0, 1] {
-        let script = Script::of(&[1, role]).then(hostile);
-        add("channels", &format!("hostile-{role}"), script);
+        let begun = Script::of(&[1, role]).then(&open);
+        add(
+            "channels",
+            &format!("hostile-{role}"),
+            begun.clone().then(&used.concat()),
+        );
+        add(
+            "channels",
+            &format!("rekey-{role}"),
+            begun.clone().then(&rekey).then(used[0]),
+        );
+        for (name, mood) in [("pings", 8), ("pings-while-keying", 0x48)] {
+            let flood = begun.clone().then(&[mood, 31, 23, msg::PING]).bytes(&ping);
+            add("channels", &format!("{name}-{role}"), flood);
+        }
     }
     let pty = ssh_proto::connection::request::PtyReq {
         term: b"xterm-256color",
@@ -288,6 +325,26 @@ fn keys(add: Add<'_>) {
             Script::of(&[2, 0]).then(&content),
         );
     }
+    for (number, (label, file)) in sample_keys::OTHER_FORMS.iter().enumerate() {
+        add(
+            "keys",
+            &format!("form-{number}"),
+            Script::of(&[1]).then(file.as_bytes()),
+        );
+        let text: String = file.lines().filter(|line| !line.starts_with('-')).collect();
+        let content = base64.decode(text).expect("a file of openssl");
+        let label = super::keys::LABELS
+            .iter()
+            .position(|it| it == label)
+            .expect("a label");
+        let head = Script::of(&[2, u8::try_from(label).expect("few")]);
+        add("keys", &format!("inside-{number}"), head.then(&content));
+    }
+    let mut long = Vec::new();
+    long.put_string(b"ssh-rsa");
+    long.put_mpint(&[1, 0, 1]);
+    long.put_mpint(&[0x7f; 1025]);
+    add("keys", "blob-too-long", Script::of(&[0]).then(&long));
     for form in [0, 3, 6, 9, 12] {
         add(
             "keys",
@@ -330,21 +387,26 @@ fn whole(add: Add<'_>) {
     request.put_bool(false);
     request.put_string(b"secret");
     login.push(request);
-    let head = Script::of(&[0]).number(0x0300_0000).then(&[0, 3, 1]);
-    add("preauth_server", "login", head.then(&stream(&login)));
-    let steps = [
-        1, 0, 0, 1, 0, 1, 1, 0, 2, 1, 3, 0, 0, 1, 3, 1, 1, 1, 1, 0, 6, 1, 2, 3, 4, 5, 6,
+    let raw = Script::of(&[0, 0, 3, 1, 3]).bytes(&stream(&login));
+    add("preauth_server", "login", raw);
+    // A mood and the kind of step, as which 31 is what fits.
+    let keying = [0, 31, 0, 31, 0, 31, 0, 31];
+    let password = [0, 31, 0, 0, 3, 31, 1, 1, 1, 1, 0, 1, b'x', 0];
+    let key = [
+        0, 31, 0, 0, 1, 31, 1, 1, 1, 2, 0, 0, 2, 0, 3, 31, 1, 1, 1, 2, 1, 0, 2, 2, 0,
     ];
-    let head = Script::of(&[0]).number(0x0300_0000);
+    let steps = Script::of(&[0, 0, 0, 0]).then(&keying);
+    add("preauth_server", "password", steps.clone().then(&password));
+    add("preauth_server", "timeout", steps.then(&[0x55, 6, 0]));
     add(
         "preauth_server",
-        "steps",
-        head.clone().then(&[0, 0, 0, 0]).then(&steps),
+        "key",
+        Script::of(&[1, 1, 0, 0]).then(&key),
     );
     add(
         "preauth_server",
-        "keyed",
-        head.then(&[1, 0, 0]).then(&steps[9..]),
+        "changed-kex",
+        Script::of(&[0, 0, 0, 0, 0, 31, 0, 4, 0, 3, 20, 0, 0, 0, 1]),
     );
 
     let mut served = clear::handshake(Role::Client).to_vec();
@@ -355,23 +417,26 @@ fn whole(add: Add<'_>) {
         .into_iter()
         .for_each(|field| confirmation.put_u32(field));
     served.push(confirmation);
-    let head = Script::of(&[]).number(0x0808_0808).then(&[2, 1, 2]);
-    add(
-        "client_role",
-        "login",
-        head.clone().then(&[0, 3, 1]).then(&stream(&served)),
-    );
-    let steps = [1, 3, 0, 1, 3, 3, 1, 4, 3, 0, 0, 60, 60, 1, 4, 8, 0, 20];
-    add(
-        "client_role",
-        "steps",
-        head.clone().then(&[1, 0, 0]).then(&steps),
-    );
+    let credentials = Script::of(&[2, 1, 2]);
+    let raw = credentials
+        .clone()
+        .then(&[0, 3, 1, 0x10])
+        .bytes(&stream(&served));
+    add("client_role", "login", raw);
+    let login = [0, 31, 0, 0, 31, 3];
+    let used = [0x10, 31, 3, 0, 0, 60, 60, 0, 31, 8, 0, 20, 0, 31, 14, 0, 0];
+    let rekey = [0x40, 4, 0, 0, 0, 4, 1, 0, 0, 4, 2, 0];
+    let keying = credentials.clone().then(&[0, 0, 0]).then(&keying);
+    add("client_role", "steps", keying.then(&login).then(&used));
+    let keyed = credentials.then(&[1, 0, 0]).then(&login);
     add(
         "client_role",
         "rekey",
-        head.then(&[1, 0, 0])
-            .then(&steps[..6])
-            .then(&[1, 0, 0, 1, 0, 1]),
+        keyed.clone().then(&rekey).then(&used),
+    );
+    add(
+        "client_role",
+        "changed-host",
+        keyed.then(&[0, 4, 0, 0, 0, 4, 1, 3, 25, 0, 0, 0, 1]),
     );
 }

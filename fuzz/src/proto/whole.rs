@@ -1,7 +1,7 @@
 //! A whole server up to the success of its client's authentication, and a whole client with its
 //! connection, each fed by a peer that says anything in pieces of any size.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ssh_proto::Error;
 use ssh_proto::auth::{ClientAuth, Credential, Methods, Progress, ServerAuth};
@@ -10,30 +10,40 @@ use ssh_proto::msg;
 use ssh_proto::transport::{Event, Role, Transport};
 
 use super::channels::{self, LIMITS};
-use super::clear::{self, Ear, IDENTIFICATION, Peer};
+use super::clear::{self, IDENTIFICATION, Peer};
 use super::userauth;
 use crate::input::{Input, Pieces};
 
 /// A key exchange may take no longer than a minute.
 const LONG: Duration = Duration::from_secs(61);
 
+/// How far a connection has come; most of what its peer sends fits that.
+#[derive(Clone, Copy)]
+enum Stage {
+    Keying,
+    Authenticating,
+    Connected,
+}
+
 /// A server, from its client's first byte or from the end of the key exchange, to the success.
 pub fn preauth_server(data: &[u8]) {
     let mut input = Input::new(data);
     let methods = input.pick(&[Methods::Password, Methods::PublicKey]);
-    let mut moods = input.number();
     let mut peer = peer(Role::Server, &mut input);
     let mut auth = Some(ServerAuth::new(methods));
     let mut ended = None;
-    let mut pieces = Pieces::new(&mut input);
-    pieces.cut(&stream(Role::Server, input), |piece| {
-        moods = moods.rotate_left(5);
-        clear::feed(&mut peer.transport, piece);
-        let polled = pass_time(&mut peer, moods)
-            .and_then(|()| serve(&mut peer, &mut auth, methods, moods.to_be_bytes()[0]));
-        ended = polled.err();
-        ended.is_none() && auth.is_some()
-    });
+    run(
+        Role::Server,
+        stage_of(&peer.transport),
+        input,
+        |piece, mood| {
+            clear::feed(&mut peer.transport, piece);
+            let polled = pass_time(&mut peer, mood)
+                .and_then(|()| serve(&mut peer, &mut auth, methods, mood));
+            ended = polled.err();
+            (ended.is_none() && auth.is_some()).then(|| stage_of(&peer.transport))
+        },
+    );
     if let Some(error) = ended {
         return peer.check_end(&error);
     }
@@ -72,36 +82,37 @@ fn serve(
 /// where both sides may want new keys.
 pub fn client_role(data: &[u8]) {
     let mut input = Input::new(data);
-    let mut moods = input.number();
     let credentials = (0..input.below(4))
         .map(|_| userauth::credential(&mut input))
         .collect();
     let mut peer = peer(Role::Client, &mut input);
     let mut client = Client::Keying(credentials);
-    let mut pieces = Pieces::new(&mut input);
-    pieces.cut(&stream(Role::Client, input), |piece| {
-        moods = moods.rotate_left(5);
-        let mood = moods.to_be_bytes()[0];
-        if let Client::Connected(connection) = &mut client {
-            clear::feed(connection.transport_mut(), piece);
-            return attend(connection, &mut peer.ear, peer.now, mood);
-        }
-        clear::feed(&mut peer.transport, piece);
-        let polled = pass_time(&mut peer, moods).and_then(|()| client.step(&mut peer, mood));
-        match polled {
-            Ok(true) => client = Client::connect(&mut peer),
-            Ok(false) => {}
-            Err(error) => {
-                peer.check_end(&error);
-                return false;
+    run(
+        Role::Client,
+        stage_of(&peer.transport),
+        input,
+        |piece, mood| {
+            if let Client::Connected(connection) = &mut client {
+                clear::feed(connection.transport_mut(), piece);
+            } else {
+                clear::feed(&mut peer.transport, piece);
+                let polled = pass_time(&mut peer, mood).and_then(|()| client.step(&mut peer, mood));
+                match polled {
+                    Ok(true) => client = Client::connect(&mut peer),
+                    Ok(false) => {}
+                    Err(error) => {
+                        peer.check_end(&error);
+                        return None;
+                    }
+                }
             }
-        }
-        // What came behind the success is there already.
-        match &mut client {
-            Client::Connected(connection) => attend(connection, &mut peer.ear, peer.now, mood),
-            _ => true,
-        }
-    });
+            let Client::Connected(connection) = &mut client else {
+                return Some(stage_of(&peer.transport));
+            };
+            channels::start_something(connection, peer.now, mood);
+            channels::attend(connection, &mut peer.ear, peer.now, mood).then_some(Stage::Connected)
+        },
+    );
 }
 
 enum Client {
@@ -150,15 +161,6 @@ impl Client {
     }
 }
 
-fn attend(connection: &mut Connection, ear: &mut Ear, now: Instant, mood: u8) -> bool {
-    let transport = connection.transport_mut();
-    if mood & 0x70 == 0x10 || transport.rekey_due(now) {
-        transport.start_rekey(now);
-    }
-    channels::start_something(connection, mood);
-    channels::attend(connection, ear, now, mood)
-}
-
 /// A peer at the beginning, or after the key exchange.
 fn peer(role: Role, input: &mut Input<'_>) -> Peer {
     if input.flag() {
@@ -168,48 +170,77 @@ fn peer(role: Role, input: &mut Input<'_>) -> Peer {
     }
 }
 
+fn stage_of(transport: &Transport) -> Stage {
+    if transport.session_id().is_empty() || transport.is_keying() {
+        Stage::Keying
+    } else {
+        Stage::Authenticating
+    }
+}
+
 /// Sometimes a minute is over.
-fn pass_time(peer: &mut Peer, moods: u32) -> Result<(), Error> {
-    if moods.is_multiple_of(31) {
+fn pass_time(peer: &mut Peer, mood: u8) -> Result<(), Error> {
+    if mood == 0x55 {
         peer.now += LONG;
     }
-    let due = |transport: &Transport| transport.poll_timeout().is_some_and(|at| at <= peer.now);
-    let overdue = due(&peer.transport);
+    let due = peer
+        .transport
+        .poll_timeout()
+        .is_some_and(|at| at <= peer.now);
     let handled = peer.transport.handle_timeout(peer.now);
-    assert!(peer.transport.failure().is_some() || overdue == handled.is_err());
+    assert_eq!(due, handled.is_err());
     handled
 }
 
-/// What the peer of a transport of this role sends: bytes, or packets of messages.
-fn stream(role: Role, mut input: Input<'_>) -> Vec<u8> {
-    if input.flag() {
-        return input.rest().to_vec();
+/// Hands what the peer of a transport of this role sends to `step`, piece by piece and with a mood for
+/// the application, until that ends or the input does.
+fn run(
+    role: Role,
+    mut stage: Stage,
+    mut input: Input<'_>,
+    mut step: impl FnMut(&[u8], u8) -> Option<Stage>,
+) {
+    let mut pieces = Pieces::new(&mut input);
+    let raw = input.flag();
+    let (mut sent, mut over) = (0, false);
+    while !input.is_empty() && !over {
+        let mood = input.byte();
+        let bytes = match raw {
+            true => input.bytes().to_vec(),
+            false => next(role, stage, sent, &mut input),
+        };
+        sent += 1;
+        pieces.cut(&bytes, |piece| {
+            match step(piece, mood) {
+                Some(next) => stage = next,
+                None => over = true,
+            }
+            !over
+        });
     }
-    let mut stream = Vec::new();
-    while !input.is_empty() {
-        match input.below(32) {
-            0 => stream.extend_from_slice(IDENTIFICATION),
-            1 => stream.extend_from_slice(input.short()),
-            _ => stream.extend(clear::packet(&message(role, &mut input))),
-        }
-    }
-    stream
 }
 
-fn message(role: Role, input: &mut Input<'_>) -> Vec<u8> {
-    match input.below(8) {
-        0 | 1 => input
-            .pick(&clear::handshake(role).each_ref().map(Vec::as_slice))
-            .to_vec(),
-        2 => {
-            let mut changed = clear::handshake(role)[input.below(2)].clone();
-            let at = input.number() as usize % changed.len();
-            changed[at] = input.byte();
-            changed
-        }
-        3 | 4 if role == Role::Server => userauth::client_message(input),
-        3 => userauth::server_message(input),
-        4..=6 => channels::message(input),
-        _ => userauth::anything(input),
-    }
+/// The next of what a peer sends: mostly what fits.
+fn next(role: Role, stage: Stage, sent: usize, input: &mut Input<'_>) -> Vec<u8> {
+    let message = match (input.below(32), stage) {
+        (0, _) => return IDENTIFICATION.to_vec(),
+        (1, _) => return input.short().to_vec(),
+        (2, _) => userauth::anything(input),
+        (3, _) => channels::message(input),
+        (4 | 5, _) => channels::kex_message(role, input),
+        (6, _) => vec![
+            input.pick(&[msg::IGNORE, msg::DEBUG, msg::UNIMPLEMENTED]),
+            0,
+            0,
+            0,
+            0,
+        ],
+        // The identification goes first.
+        (_, Stage::Keying) if sent == 0 => return IDENTIFICATION.to_vec(),
+        (_, Stage::Keying) => clear::handshake(role)[(sent - 1) % 3].clone(),
+        (_, Stage::Authenticating) if role == Role::Server => userauth::client_message(input),
+        (_, Stage::Authenticating) => userauth::server_message(input),
+        (_, Stage::Connected) => channels::message(input),
+    };
+    clear::packet(&message)
 }
