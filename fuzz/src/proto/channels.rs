@@ -158,7 +158,9 @@ fn answer(connection: &mut Connection, event: &Event, mood: u8) {
 }
 
 fn use_channel(connection: &mut Connection, channel: ChannelId, mood: u8) {
-    connection.send_data(channel, Stream::Data, &[mood; 100]);
+    if mood & 0x80 == 0 {
+        connection.send_data(channel, Stream::Data, &[mood; 100]);
+    }
     connection.send_data_with(channel, Stream::STDERR, |room| {
         room.fill(mood);
         (room.len() / 2, ())

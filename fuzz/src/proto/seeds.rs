@@ -340,6 +340,18 @@ fn keys(add: Add<'_>) {
         let head = Script::of(&[2, u8::try_from(label).expect("few")]);
         add("keys", &format!("inside-{number}"), head.then(&content));
     }
+    let rsa = sample_keys::OTHER_FORMS[0].1;
+    let header = rsa.replacen("-----\n", "-----\nProc-Type: 4,ENCRYPTED\n\n", 1);
+    add(
+        "keys",
+        "with-header",
+        Script::of(&[1]).then(header.as_bytes()),
+    );
+    for label in ["ENCRYPTED ", "DSA "] {
+        let text = rsa.replace("RSA ", label);
+        let name = format!("label-{}", label.trim_end());
+        add("keys", &name, Script::of(&[1]).then(text.as_bytes()));
+    }
     let mut long = Vec::new();
     long.put_string(b"ssh-rsa");
     long.put_mpint(&[1, 0, 1]);
