@@ -28,6 +28,8 @@ mod buffer;
 mod config;
 mod exchange;
 mod ext_info;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod hold;
 mod ident;
 mod keying;
