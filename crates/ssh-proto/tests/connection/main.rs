@@ -13,4 +13,6 @@ mod rules;
 #[path = "../support/mod.rs"]
 mod support;
 #[cfg(test)]
+mod table;
+#[cfg(test)]
 mod wire;
