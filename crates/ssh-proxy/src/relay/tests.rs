@@ -15,6 +15,8 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
+mod table;
+
 /// Lets everyone in.
 struct Open;
 
