@@ -15,7 +15,7 @@ const HEADER: usize = 5;
 const LEAST_PADDING: usize = 4;
 
 /// RFC 4253 section 6.1: what every implementation must accept, and all that a peer needs before a user
-/// is authenticated. Memory is taken as a packet claims it, so that strangers get no more.
+/// is authenticated.
 pub(super) const LONGEST_BEFORE_AUTH: usize = 35_000;
 
 /// What OpenSSH accepts. Longer packets would let a peer make us hold more.
@@ -101,7 +101,10 @@ impl Inbound {
         };
         let total = 4 + length + self.opener.tag_length();
         if input.len() < total {
-            input.spare(total - input.len());
+            // A stranger's packet gets memory as it comes and not as it claims to be.
+            if self.longest == LONGEST {
+                input.spare(total - input.len());
+            }
             return Ok(None);
         }
         self.length = None;

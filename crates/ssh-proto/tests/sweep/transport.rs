@@ -6,11 +6,15 @@ use ssh_proto::msg;
 use ssh_proto::transport::Role;
 use ssh_proto::wire::Put;
 
+use crate::heap;
 use crate::sample::{Breaks, Change, End, Law, Sample, sweep};
 use crate::support::clear;
 use crate::support::peer::{Offer, Peer};
 
 const ROLES: [Role; 2] = [Role::Client, Role::Server];
+
+/// What buffers of the first size take for a packet and an answer, and the test for its own.
+const FIRST_BUFFERS: usize = 12 * 1024;
 
 /// Polls; everything but an error of the peer's making is an acceptance, and errors are told.
 pub(crate) fn end(peer: &mut Peer) -> End {
@@ -178,7 +182,7 @@ fn identification() {
 }
 
 /// A length is believed only as far as the state needs: before a user is authenticated, up to the 35,000
-/// bytes that all have to take (RFC 4253 section 6.1). Up to there, memory is taken as it is claimed.
+/// bytes that all have to take (RFC 4253 section 6.1), and no memory is taken for what has not come.
 #[test]
 fn claimed_lengths_before_authentication() {
     let claim = |length: u32, law| Sample {
@@ -218,10 +222,13 @@ fn claimed(sample: &Sample, change: Change, mut peer: Peer) {
         peer.identify();
         peer.poll().unwrap();
     }
-    sample.check(change, |bytes| {
-        peer.say_raw(bytes);
-        end(&mut peer)
+    let (_, memory) = heap::peak_of(|| {
+        sample.check(change, |bytes| {
+            peer.say_raw(bytes);
+            end(&mut peer)
+        });
     });
+    assert!(memory <= FIRST_BUFFERS, "{}: {memory} bytes", sample.name);
 }
 
 /// Prints how many cases there were, of which so many must be.
