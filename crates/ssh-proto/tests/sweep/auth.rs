@@ -7,10 +7,9 @@ use ssh_proto::transport::{Event, Role};
 use ssh_proto::wire::Put;
 use ssh_proto::{Error, Secret, msg};
 
-use crate::sample::{End, Law, Sample, sweep};
+use crate::sample::{End, Law, Sample, report, sweep};
 use crate::support::keys;
 use crate::support::peer::{Offer, Peer};
-use crate::transport::report;
 
 const SERVICE: &[u8] = b"ssh-userauth";
 

@@ -13,8 +13,7 @@ use ssh_proto::connection::{Event, Limits};
 use ssh_proto::wire::{Malformed, Put};
 use ssh_proto::{Error, msg};
 
-use crate::sample::{End, Law, Sample, sweep};
-use crate::transport::report;
+use crate::sample::{End, Law, Sample, report, sweep};
 use crate::wire::{Rig, data, extended, global_request, numbers, open_failure, request};
 
 const SIZE: Size = Size {

@@ -4,9 +4,9 @@
 use ssh_proto::algorithm::Kex;
 use ssh_proto::transport::Role;
 
-use crate::sample::Sample;
+use crate::sample::{Sample, report};
 use crate::support::peer::{Offer, Peer};
-use crate::transport::{end, report};
+use crate::transport::end;
 
 /// Both KEXINITs are there.
 fn begun(role: Role, kex: Kex) -> Peer {

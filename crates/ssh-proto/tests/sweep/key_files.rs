@@ -5,9 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use ssh_proto::algorithm::Signature;
 use ssh_proto::key::{PrivateKey, PublicKey, parse_authorized_keys};
 
-use crate::sample::{Law, Sample, sweep};
+use crate::sample::{Law, Sample, report, sweep};
 use crate::support::keys;
-use crate::transport::report;
 
 /// One of each kind; RSA has two algorithms and one kind of key.
 const KINDS: [Signature; 5] = [
