@@ -14,6 +14,7 @@ mod kex;
 #[cfg(test)]
 mod key_files;
 #[cfg(test)]
+#[allow(dead_code, reason = "other crates sweep with the rest")]
 mod sample;
 #[cfg(test)]
 #[path = "../support/mod.rs"]

@@ -15,6 +15,8 @@ pub(crate) enum Law {
     /// From this byte on it is somebody else's: what has so much of it is taken, unless a length before
     /// is wrong, whereupon it may be anything.
     OpenFrom(usize),
+    /// Its parts are whole without the others, as in protobuf: error and acceptance are both lawful.
+    Either,
     /// It stands in a stream: what is cut is waited for, and a byte more belongs to what follows.
     Stream,
 }
@@ -137,6 +139,7 @@ impl Sample {
         match (self.law, change) {
             (_, Change::Length(_, _, Breaks::Content)) => None,
             (Law::Exact, _) => Some(End::Error),
+            (Law::Either, _) => None,
             (Law::Stream, Change::Length(..)) => Some(End::Error),
             (Law::Stream, _) => Some(End::Accepted),
             (Law::OpenFrom(start), Change::CutAt(end)) if end < start => Some(End::Error),

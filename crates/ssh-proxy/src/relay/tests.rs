@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
+mod sweep;
 mod table;
 
 /// Lets everyone in.
