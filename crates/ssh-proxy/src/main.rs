@@ -13,11 +13,18 @@ mod debug;
 mod dial;
 mod edge;
 mod health;
+#[cfg(test)]
+#[path = "../../ssh-proto/tests/sweep/heap.rs"]
+mod heap;
 mod metrics;
 mod platform;
 mod proxy;
 mod refusal;
 mod relay;
+#[cfg(test)]
+#[path = "../../ssh-proto/tests/sweep/sample.rs"]
+#[allow(dead_code, reason = "the sweep of ssh-proto uses the rest")]
+mod sample;
 mod server;
 mod settings;
 mod target;

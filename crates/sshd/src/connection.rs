@@ -248,7 +248,8 @@ impl<S: Socket> Connection<S> {
         let Some(channel) = self.sessions.get_mut(&id) else {
             return connection.reply(id, false);
         };
-        if name == request::AUTH_AGENT {
+        // One with a payload is malformed, and fails below.
+        if name == request::AUTH_AGENT && payload.is_empty() {
             let agent = self.forwards.agent();
             let set = agent.is_ok_and(|socket| channel.set_agent(socket));
             return connection.reply(id, set);

@@ -315,6 +315,7 @@ impl Transport {
     pub fn set_authenticated(&mut self) {
         if self.stage == Stage::Authentication {
             self.stage = Stage::Open;
+            self.inbound.set_authenticated();
         }
     }
 

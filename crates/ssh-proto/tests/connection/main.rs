@@ -15,4 +15,6 @@ mod rules;
 #[path = "../support/mod.rs"]
 mod support;
 #[cfg(test)]
+mod table;
+#[cfg(test)]
 mod wire;
