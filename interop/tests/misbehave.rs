@@ -104,7 +104,7 @@ macro_rules! groups {
 }
 
 groups! {
-    ident packet kexinit service
+    ident packet kexinit kex newkeys strict extinfo message service rekey
 }
 
 #[test]

@@ -5,6 +5,7 @@ use ssh_proto::algorithm::Signature;
 use ssh_proto::crypto::random::SystemRandom;
 use ssh_proto::key::PrivateKey;
 use ssh_proto::msg;
+use ssh_proto::transport::Role;
 use ssh_proto::wire::Put;
 
 use crate::case::Stage;
@@ -59,9 +60,9 @@ impl Peer {
             return Ok(());
         }
         if stage == Stage::Offered || stage == Stage::Replied {
-            let kexinit = self.offer.kexinit(ssh_proto::transport::Role::Client);
+            let kexinit = self.offer.kexinit(Role::Client);
             self.say_kexinit(&kexinit)?;
-            self.wait_for(&[msg::KEXINIT])?;
+            self.agree()?;
             if stage == Stage::Replied {
                 self.say_init()?;
                 self.wait_for(&[msg::NEWKEYS])?;

@@ -17,6 +17,9 @@ pub const STRICT_SERVER: &str = "kex-strict-s-v00@openssh.com";
 /// RFC 8308 section 2.1.
 pub const EXT_INFO_CLIENT: &str = "ext-info-c";
 
+/// Names among the methods that are none.
+const MARKERS: [&str; 3] = [STRICT_CLIENT, STRICT_SERVER, EXT_INFO_CLIENT];
+
 /// What a peer that keeps the rules offers.
 #[derive(Debug, Clone)]
 pub struct Offer {
@@ -254,7 +257,9 @@ impl Agreed {
         let both = |list: List, what| {
             let (ours, theirs) = (client.get(list as usize), server.get(list as usize));
             let names = ours.into_iter().flatten();
-            let mut common = names.filter(|name| theirs.is_some_and(|list| list.contains(name)));
+            let mut common = names
+                .filter(|name| theirs.is_some_and(|list| list.contains(name)))
+                .filter(|name| !MARKERS.contains(name));
             common.next().copied().ok_or(End::NothingInCommon(what))
         };
         let cipher = |list| {

@@ -354,12 +354,17 @@ impl Peer {
     /// Waits for one more message, and keeps it in [`Self::heard`].
     pub fn hear(&mut self) -> Result<(), End> {
         let payload = self.read()?;
-        let number = payload.first().copied().unwrap_or_default();
-        let of_kex = matches!(number, msg::KEXINIT..=49);
+        self.keep(payload);
+        Ok(())
+    }
+
+    fn keep(&mut self, payload: Vec<u8>) {
+        let of_kex = payload
+            .first()
+            .is_some_and(|number| (msg::KEXINIT..msg::USERAUTH_REQUEST).contains(number));
         if !of_kex && self.heard.len() < MOST_HEARD {
             self.heard.push(payload);
         }
-        Ok(())
     }
 
     /// Waits for the first message with one of these numbers, and keeps others in [`Self::heard`].
@@ -370,17 +375,11 @@ impl Peer {
     /// Waits for the first message that is `wanted`, and keeps others in [`Self::heard`].
     pub fn wait_until(&mut self, wanted: impl Fn(&[u8]) -> bool) -> Result<Vec<u8>, End> {
         loop {
-            let before = self.heard.len();
             let payload = self.read()?;
             if wanted(&payload) {
                 return Ok(payload);
             }
-            let of_kex = payload
-                .first()
-                .is_some_and(|it| (msg::KEXINIT..50).contains(it));
-            if !of_kex && before < MOST_HEARD {
-                self.heard.push(payload);
-            }
+            self.keep(payload);
         }
     }
 
@@ -512,7 +511,10 @@ impl Peer {
     }
 
     /// Waits for the other side's KEXINIT; then both have agreed.
-    fn agree(&mut self) -> Result<Agreed, End> {
+    ///
+    /// # Errors
+    /// They have nothing in common, or how the connection ended.
+    pub fn agree(&mut self) -> Result<Agreed, End> {
         self.hear_until(|peer| peer.exchange.theirs.is_some())?;
         self.agreed()
     }

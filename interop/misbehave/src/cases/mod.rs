@@ -3,10 +3,15 @@
 //! A file gives its rows by a function of its own, and stands in [`all`]. An id begins with the name of
 //! its group and stays what it is for ever: results of years ago name it.
 
+mod exchange;
+mod ext_info;
 mod framing;
 mod identification;
 mod kexinit;
+mod message;
+mod rekey;
 mod service;
+mod strict;
 
 use crate::case::{Case, Expect, Step};
 use crate::end::{
@@ -26,7 +31,12 @@ const FILES: &[fn() -> Vec<Case>] = &[
     identification::cases,
     framing::cases,
     kexinit::cases,
+    exchange::cases,
+    strict::cases,
+    ext_info::cases,
+    message::cases,
     service::cases,
+    rekey::cases,
 ];
 
 /// The groups in their order.
