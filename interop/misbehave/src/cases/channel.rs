@@ -260,20 +260,21 @@ fn numbers_and_sizes() -> Vec<Case> {
 }
 
 fn limits() -> Vec<Case> {
-    let sessions = |from: u32, count: u32| {
-        (from..from + count).map(|number| say(open("session", number, WINDOW, MAX_PACKET)))
+    let many = |kind: &'static str, count| {
+        (0..count).map(move |number| say(open(kind, number, WINDOW, MAX_PACKET)))
     };
-    let unknown = |count| say(open("magic@example.com", 5, WINDOW, MAX_PACKET)).times(count);
     vec![
         opening("many-sessions", "1,025 sessions")
             .by("x/crypto: no bound")
-            .sends(at_once(sessions(0, 1025)))
+            .sends(at_once(many("session", 1025)))
             .expects(not_opened()),
-        // One flood after the other, each of them answered while it comes.
         opening("flood", "5,000 channels of a type that there is not")
             .by("CVE-2026-3982")
-            .sends(at_once([unknown(5000)]))
-            .expects(not_opened()),
+            .sends(at_once(many("magic@example.com", 5000)))
+            .expects(either([not_opened(), BROKEN]))
+            .daemon(not_opened())
+            // As many as wait for an answer are too many channels to it.
+            .proxy(not_opened()),
         opening("open-and-close", "a session opened and closed 200 times")
             .sends((0..200).map(|_| {
                 Step::act(|peer| {

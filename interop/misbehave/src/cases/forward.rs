@@ -320,6 +320,17 @@ fn sockets() -> Vec<Case> {
             })])
             .expects(refused_globally())
             .ours(answers(&[msg::REQUEST_SUCCESS, msg::REQUEST_FAILURE])),
+        socket_case("relative", "a path that is not absolute")
+            .sends([Step::act(|peer| {
+                let path = path(peer);
+                let name = path.strip_prefix(b"/tmp/").unwrap_or(&path);
+                peer.say(&socket(UNIX, name))
+            })])
+            // Where the server happens to be is as good a place as any.
+            .expects(either([
+                Expect::answer(msg::REQUEST_SUCCESS),
+                refused_globally(),
+            ])),
         socket_case("cancel-twice", "a socket cancelled twice")
             .sends([Step::act(|peer| {
                 let path = path(peer);
@@ -349,7 +360,7 @@ pub(super) fn incoming() -> Vec<Case> {
         case("confirmed", "a channel that is confirmed", |server| {
             vec![confirmation(server)]
         })
-        .expects(Expect::Ignored),
+        .expects(Expect::answer(msg::CHANNEL_OPEN_CONFIRMATION)),
         case("data", "data both ways", |server| {
             vec![confirmation(server), data(server, b"hello")]
         })
@@ -434,7 +445,7 @@ pub(super) fn incoming() -> Vec<Case> {
         case("unanswered", "a channel that is not answered", |_| {
             Vec::new()
         })
-        .expects(Expect::Ignored),
+        .expects(Expect::answer(msg::CHANNEL_OPEN_CONFIRMATION)),
         case(
             "window-0",
             "a channel without window is closed at once",

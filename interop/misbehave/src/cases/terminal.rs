@@ -7,8 +7,8 @@ use super::connection::{
     to_channel,
 };
 use crate::case::{Answer, Case, Expect, Stage, Step};
-use crate::client::OURS;
-use crate::payload::data;
+use crate::client::{MAX_PACKET, OURS, WINDOW};
+use crate::payload::{data, open, u32_at};
 use ssh_proto::msg;
 
 /// Opcode and argument of a mode that everyone knows: ECHO (RFC 4254 section 8).
@@ -368,10 +368,14 @@ fn many() -> Vec<Case> {
         (0..count)
             .map(move |number| tell("env", strings([format!("NAME{number}").as_bytes(), value])))
     };
+    const SECOND: u32 = 1;
+    // The first one stays open, with its variables.
     let second_session = || {
         Step::act(|peer| {
-            // The first one stays open, with its variables.
-            peer.open_session().map(drop)
+            peer.say(&open("session", SECOND, WINDOW, MAX_PACKET))?;
+            let answer = peer.wait_for(&[msg::CHANNEL_OPEN_CONFIRMATION])?;
+            peer.channel = Some(u32_at(&answer, 5));
+            Ok(())
         })
     };
     vec![
@@ -509,7 +513,7 @@ pub(super) fn signals() -> Vec<Case> {
             .at(Stage::Session)
             .sends([run("true"), Step::Await(msg::CHANNEL_CLOSE), send(b"KILL")])
             // Our CLOSE is still to come, so that requests may cross the server's.
-            .expects(Expect::Ignored),
+            .expects(Expect::answer(msg::CHANNEL_EOF)),
     ]);
     cases
 }
