@@ -96,11 +96,14 @@ fn spoilt(id: &str, title: &str, spoil: fn(&str, Vec<u8>) -> Vec<u8>) -> Case {
     case(id, title).sends([send]).with_login()
 }
 
+/// What a signature is made over: the session identifier and the request.
+type SessionAndText = (Vec<u8>, Vec<u8>);
+
 /// A row in which the user's right key signs something else than it should.
 fn misdirected(
     id: &str,
     title: &str,
-    session_and_text: fn(&Peer, &Login) -> (Vec<u8>, Vec<u8>),
+    session_and_text: fn(&Peer, &Login) -> SessionAndText,
 ) -> Case {
     let send = Step::act(move |peer| {
         let login = Login::of(peer)?;

@@ -408,14 +408,13 @@ fn many() -> Vec<Case> {
                 run("echo hi 2>/dev/null"),
             ])
             .expects(says(b"hi\n")),
-        env(
-            "leak",
-            "LD_PRELOAD of one session, and a command of another",
-        )
-        .by("the Go pair: variables leak into all sessions")
-        .sends([set(b"LD_PRELOAD", b""), set(b"SECRET", b"value")])
-        .sends([second_session(), run("echo [$SECRET]")])
-        .expects(says(b"[]\n")),
+        env("leak", "variables of one session, and a command of another")
+            .by("the Go pair: variables leak into all sessions")
+            .sends([set(b"LD_PRELOAD", b""), set(b"SECRET", b"value")])
+            .sends([second_session(), run("echo [$SECRET]")])
+            .expects(Expect::Answered(vec![Answer::Exactly(data(
+                SECOND, b"[]\n",
+            ))])),
         env("path", "PATH that leads nowhere, and a command")
             .sends([set(b"PATH", b"/nonexistent"), run("echo hi")])
             .expects(says(b"hi\n")),
