@@ -14,7 +14,7 @@ use misbehave::client::Credentials;
 use misbehave::report::{Row, table};
 use misbehave::run::Target;
 use misbehave::{cases, client};
-use packets::{Door, PATIENCE, daemon_door, options, proxy_door};
+use packets::{Bystander, Door, PATIENCE, daemon_door, options, proxy_door};
 use serde_json::json;
 use ssh_proto::algorithm::{Cipher, Kex, Mac};
 
@@ -65,6 +65,7 @@ async fn check(group: &'static str, program: Program) {
         Program::Daemon | Program::Any => daemon_door(&cell),
     };
     let target = target(&door, program);
+    let mut bystander = Bystander::enter(&door).await;
     let run = move || {
         let rows: Vec<Case> = (cases::all().into_iter())
             .filter(|case| case.group() == group)
@@ -83,6 +84,7 @@ async fn check(group: &'static str, program: Program) {
         table(&differ)
     );
     assert_eq!(next, Ok(()), "the next user");
+    bystander.all_is_well().await;
     cell.stop().await;
 }
 

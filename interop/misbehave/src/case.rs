@@ -191,6 +191,10 @@ pub enum Expect {
     Over,
     /// Nothing, and the connection goes on.
     Ignored,
+    /// Anything, as long as the connection goes on: for rules of the sender alone.
+    Alive,
+    /// Nothing at all: there is more to come, as far as the other side can know.
+    Waits,
     /// These messages in this order, whatever else comes, and the connection goes on.
     Answered(Vec<Answer>),
     /// One of these.
@@ -206,9 +210,9 @@ impl Expect {
     /// True where the right thing is that nothing comes, so that only a question can show it.
     pub fn allows_silence(&self) -> bool {
         match self {
-            Self::Ignored => true,
+            Self::Ignored | Self::Alive => true,
             Self::Either(all) => all.iter().any(Self::allows_silence),
-            Self::Cut(_) | Self::Over | Self::Answered(_) => false,
+            Self::Cut(_) | Self::Over | Self::Answered(_) | Self::Waits => false,
         }
     }
 
@@ -221,7 +225,7 @@ impl Expect {
                 answers.iter().all(&mut comes)
             }
             Self::Either(all) => all.iter().any(|one| one.is_answered(heard)),
-            Self::Cut(_) | Self::Over | Self::Ignored => false,
+            Self::Cut(_) | Self::Over | Self::Ignored | Self::Alive | Self::Waits => false,
         }
     }
 
@@ -233,6 +237,8 @@ impl Expect {
             }
             Self::Over => end.is_over(),
             Self::Ignored => *end == End::Alive && !heard.iter().any(|it| is_answer(it)),
+            Self::Alive => *end == End::Alive,
+            Self::Waits => *end == End::Hang,
             Self::Answered(_) => *end == End::Alive && self.is_answered(heard),
             Self::Either(all) => all.iter().any(|one| one.is_met(heard, end)),
         }
@@ -242,7 +248,7 @@ impl Expect {
     pub fn wants_end(&self) -> bool {
         match self {
             Self::Cut(_) | Self::Over => true,
-            Self::Ignored | Self::Answered(_) => false,
+            Self::Ignored | Self::Alive | Self::Waits | Self::Answered(_) => false,
             Self::Either(all) => all.iter().any(Self::wants_end),
         }
     }
@@ -275,6 +281,8 @@ impl fmt::Display for Expect {
             }
             Self::Over => f.write_str("end"),
             Self::Ignored => f.write_str("ignored"),
+            Self::Alive => f.write_str("alive"),
+            Self::Waits => f.write_str("waits"),
             Self::Answered(answers) => {
                 join(f, ", ", answers.iter().map(Answer::to_string).collect())
             }

@@ -43,6 +43,8 @@ pub enum End {
     NothingInCommon(&'static str),
     /// The other side refused a login that is right.
     Refused,
+    /// The other side goes on with a key exchange that must not go on.
+    WentOn,
     /// There are no credentials for a login.
     NoCredentials,
     /// What the other side sent cannot be read.
@@ -71,6 +73,7 @@ impl fmt::Display for End {
             Self::Hang => f.write_str("hangs"),
             Self::NothingInCommon(what) => write!(f, "no common {what}"),
             Self::Refused => f.write_str("login refused"),
+            Self::WentOn => f.write_str("goes on with the exchange"),
             Self::NoCredentials => f.write_str("no credentials"),
             Self::Garbled(what) => write!(f, "unreadable: {what}"),
         }

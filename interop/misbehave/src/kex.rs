@@ -219,6 +219,13 @@ impl KexInit {
         out
     }
 
+    /// The first name of a list of a payload.
+    pub fn first_of(payload: &[u8], list: List) -> Option<String> {
+        let lists = Self::lists(payload)?;
+        let names = lists.get(list as usize)?;
+        names.first().map(|name| (*name).to_owned())
+    }
+
     /// The lists of a payload.
     fn lists(payload: &[u8]) -> Option<Vec<Vec<&str>>> {
         let mut reader = Reader::new(payload);

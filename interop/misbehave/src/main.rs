@@ -3,8 +3,9 @@
 use std::fs;
 use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::process::ExitCode;
-use std::time::Duration;
+use std::process::{self, ExitCode};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use misbehave::case::{Case, Program, Stage};
@@ -12,6 +13,9 @@ use misbehave::cases;
 use misbehave::client::{CredentialSecret, Credentials};
 use misbehave::report::{Report, Row, markdown, summary, table};
 use misbehave::run::Target;
+
+/// How long a server may take to listen after `--restart`.
+const START: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let arguments = command_line().get_matches();
@@ -51,6 +55,11 @@ fn command_line() -> Command {
                 .value_parser(value_parser!(u64).range(1..=600))
                 .default_value("3"),
         )
+        .arg(value(
+            "restart",
+            "COMMAND",
+            "What starts the server again, in the background, where a row was its end",
+        ))
         .arg(
             value("format", "FORMAT", "How to print")
                 .value_parser(["table", "json", "markdown"])
@@ -60,6 +69,12 @@ fn command_line() -> Command {
             value("combine", "JSON", "Results to put side by side, as Markdown")
                 .num_args(1..)
                 .conflicts_with("server"),
+        )
+        .arg(
+            Arg::new("all")
+                .long("all")
+                .action(ArgAction::SetTrue)
+                .help("Markdown: every row, not only those that some server does not meet"),
         )
         .arg(
             Arg::new("list")
@@ -81,17 +96,17 @@ fn run(arguments: &ArgMatches) -> Result<bool, String> {
     }
     if let Some(files) = arguments.get_many::<String>("combine") {
         let reports: Result<Vec<Report>, String> = files.map(|path| read_report(path)).collect();
-        print(&markdown(&reports?))?;
+        print(&markdown(&reports?, arguments.get_flag("all")))?;
         return Ok(true);
     }
     let report = meet(arguments, chosen)?;
-    let differs = report.results.iter().any(Row::differs);
+    let differs = report.results.iter().any(Row::differs) || report.gone_after.is_some();
     match text("format") {
         Some("json") => {
             let json = serde_json::to_string_pretty(&report);
             print(&(json.map_err(|error| error.to_string())? + "\n"))?;
         }
-        Some("markdown") => print(&markdown(&[report]))?,
+        Some("markdown") => print(&markdown(&[report], arguments.get_flag("all")))?,
         _ => print(&format!("{}\n{}", table(&report.results), summary(&report)))?,
     }
     Ok(!differs)
@@ -121,14 +136,46 @@ fn meet(arguments: &ArgMatches, mut chosen: Vec<Case>) -> Result<Report, String>
         .map_err(|end| format!("{server} does not even serve a good client: {end}"))?;
     let total = chosen.len();
     chosen.retain(|case| target.credentials.is_some() || !case.needs_login());
-    let results = chosen
-        .iter()
-        .map(|case| Row::new(case, target.program, &target.run(case)));
-    Ok(Report {
+    let mut report = Report {
         server: text("name").unwrap_or_default().to_owned(),
-        results: results.collect(),
+        results: Vec::new(),
         left_out: total - chosen.len(),
-    })
+        gone_after: None,
+    };
+    for case in chosen {
+        let outcome = target.run(&case);
+        report
+            .results
+            .push(Row::new(&case, target.program, &outcome));
+        if outcome.next.is_some() && !is_back(&target, text("restart"))? {
+            report.gone_after = Some(case.id);
+            break;
+        }
+    }
+    Ok(report)
+}
+
+/// Whether a server that did not serve a good client does so now, or once it is started again.
+fn is_back(target: &Target, restart: Option<&str>) -> Result<bool, String> {
+    if target.serves(Stage::Keyed).is_ok() {
+        return Ok(true);
+    }
+    let Some(command) = restart else {
+        return Ok(false);
+    };
+    let status = process::Command::new("sh").args(["-c", command]).status();
+    let status = status.map_err(|error| format!("sh: {error}"))?;
+    if !status.success() {
+        return Err(format!("{command}: {status}"));
+    }
+    let deadline = Instant::now() + START;
+    while target.serves(Stage::Keyed).is_err() {
+        if Instant::now() >= deadline {
+            return Ok(false);
+        }
+        thread::sleep(START / 100);
+    }
+    Ok(true)
 }
 
 fn credentials(arguments: &ArgMatches) -> Result<Option<Credentials>, String> {

@@ -310,6 +310,19 @@ impl Peer {
         Ok(())
     }
 
+    /// A whole later key exchange, if the other side has any; if it says UNIMPLEMENTED there is none.
+    pub fn try_exchange(&mut self) -> Result<(), End> {
+        let kexinit = self.offer.kexinit(self.role);
+        self.say_kexinit(&kexinit)?;
+        let answer = self.wait_for(&[msg::KEXINIT, msg::UNIMPLEMENTED])?;
+        if answer.first() == Some(&msg::UNIMPLEMENTED) {
+            self.exchange = Exchange::default();
+            self.keep(answer);
+            return Ok(());
+        }
+        self.exchange_keys()
+    }
+
     /// A whole key exchange, or the rest of the one that is going on.
     pub fn exchange_keys(&mut self) -> Result<(), End> {
         self.identify()?;
@@ -455,7 +468,7 @@ impl Peer {
                     .ok()
                     .map(<[u8]>::to_vec);
             }
-            msg::KEX_ECDH_REPLY if self.exchange.client.is_some() => self.on_reply(&payload)?,
+            msg::KEX_ECDH_REPLY if self.role == Role::Client => self.on_reply(&payload)?,
             msg::NEWKEYS => self.on_newkeys()?,
             msg::SERVICE_ACCEPT => self.served = true,
             msg::USERAUTH_SUCCESS => self.authenticated = true,
@@ -481,11 +494,12 @@ impl Peer {
 
     fn on_reply(&mut self, payload: &[u8]) -> Result<(), End> {
         const BAD: End = End::Garbled("key exchange reply");
+        // It answers what our books know nothing of: a value that was made to be refused.
+        let client = self.exchange.client.take().ok_or(End::WentOn)?;
         let agreed = self.agreed()?;
         let mut reader = Reader::new(payload.get(1..).unwrap_or_default());
         let mut field = || reader.string().map_err(|_| BAD);
         let (blob, public) = (field()?.to_vec(), field()?.to_vec());
-        let client = self.exchange.client.take().ok_or(BAD)?;
         let secret = client.finish(&public).map_err(|_| BAD)?;
         let ours = self.exchange.public.clone().unwrap_or_default();
         let hash = self.hash(&agreed, &blob, [&ours, &public], &secret)?;
@@ -517,6 +531,15 @@ impl Peer {
     pub fn agree(&mut self) -> Result<Agreed, End> {
         self.hear_until(|peer| peer.exchange.theirs.is_some())?;
         self.agreed()
+    }
+
+    /// Waits for the other side's KEXINIT.
+    ///
+    /// # Errors
+    /// How the connection ended.
+    pub fn their_kexinit(&mut self) -> Result<Vec<u8>, End> {
+        self.hear_until(|peer| peer.exchange.theirs.is_some())?;
+        Ok(self.exchange.theirs.clone().unwrap_or_default())
     }
 
     fn agreed(&mut self) -> Result<Agreed, End> {

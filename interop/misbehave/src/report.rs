@@ -17,6 +17,8 @@ pub struct Report {
     pub results: Vec<Row>,
     /// Rows that need credentials, where there were none.
     pub left_out: usize,
+    /// The row after which the server was gone, and nothing else could run.
+    pub gone_after: Option<String>,
 }
 
 /// The result of one row.
@@ -65,6 +67,11 @@ impl Row {
     /// True where what came is what had to come.
     pub fn is_met(&self) -> bool {
         self.verdict == verdict_name(Verdict::Met)
+    }
+
+    /// True where what came is wrong: not even the connection's end in other words.
+    pub fn is_wrong(&self) -> bool {
+        self.verdict == verdict_name(Verdict::Differs)
     }
 
     /// True where something else came.
@@ -135,6 +142,12 @@ pub fn summary(report: &Report) -> String {
             report.left_out
         );
     }
+    if let Some(id) = &report.gone_after {
+        let _ = writeln!(
+            out,
+            "the server is gone since {id}: give --restart to go on behind that"
+        );
+    }
     out
 }
 
@@ -153,35 +166,47 @@ fn counts<'a>(rows: impl Iterator<Item = &'a Row>) -> String {
     format!("{}, slowest {slowest} ms", counts.join(", "))
 }
 
-/// A Markdown table with a column for each server. What is as expected is only ticked.
-pub fn markdown(reports: &[Report]) -> String {
-    let Some(first) = reports.first() else {
-        return String::new();
-    };
+/// Results side by side as Markdown: how many rows of each group were met, and then each row that some
+/// server does not meet, or all of them.
+pub fn markdown(reports: &[Report], all: bool) -> String {
     let names: Vec<&str> = reports.iter().map(|report| &*report.server).collect();
-    let mut out = String::new();
+    let mut rows: Vec<&Row> = Vec::new();
+    for row in reports.iter().flat_map(|report| &report.results) {
+        if !rows.iter().any(|other| other.id == row.id) {
+            rows.push(row);
+        }
+    }
+    let mut out = format!("| group | {} |\n", names.join(" | "));
+    let _ = writeln!(out, "|---|{}", "---|".repeat(names.len()));
+    let mut groups: Vec<&str> = rows.iter().map(|row| &*row.group).collect();
+    groups.dedup();
+    for group in groups {
+        let cells = reports.iter().map(|report| total(report, Some(group)));
+        let _ = writeln!(out, "| {group} | {} |", join(cells));
+    }
+    let cells = reports.iter().map(|report| total(report, None));
+    let _ = writeln!(out, "| **all** | {} |\n", join(cells));
     let _ = writeln!(out, "| id | case | expected | {} |", names.join(" | "));
     let _ = writeln!(out, "|---|---|---|{}", "---|".repeat(names.len()));
-    for row in &first.results {
-        let cells: Vec<String> = reports
-            .iter()
-            .map(|report| {
-                let found = report.results.iter().find(|other| other.id == row.id);
-                found.map_or_else(|| "-".to_owned(), cell)
-            })
-            .collect();
-        let _ = writeln!(
-            out,
-            "| {} | {} | {} | {} |",
-            row.id,
-            row.title,
-            row.expected,
-            cells.join(" | ")
-        );
+    for row in rows {
+        let found = |report: &Report| {
+            let mut results = report.results.iter();
+            results.find(|other| other.id == row.id).cloned()
+        };
+        let found: Vec<Option<Row>> = reports.iter().map(found).collect();
+        if all || found.iter().flatten().any(Row::is_wrong) {
+            let cells = found
+                .iter()
+                .map(|row| row.as_ref().map_or("-".to_owned(), cell));
+            let (id, title, expected) = (&row.id, &row.title, &row.expected);
+            let _ = writeln!(out, "| {id} | {title} | {expected} | {} |", join(cells));
+        }
     }
-    let cells: Vec<String> = reports.iter().map(total).collect();
-    let _ = writeln!(out, "| | as expected | | {} |", cells.join(" | "));
     out
+}
+
+fn join(cells: impl Iterator<Item = String>) -> String {
+    cells.collect::<Vec<_>>().join(" | ")
 }
 
 fn cell(row: &Row) -> String {
@@ -193,8 +218,19 @@ fn cell(row: &Row) -> String {
     }
 }
 
-fn total(report: &Report) -> String {
-    let met = report.results.iter().filter(|row| row.is_met()).count();
-    let asked = report.results.iter().filter(|row| row.verdict != "n/a");
-    format!("{met} of {}", asked.count())
+/// Rows that were met, those that only ended otherwise, and all that the server could meet.
+fn total(report: &Report, group: Option<&str>) -> String {
+    let of = |verdict: Option<Verdict>| {
+        let rows = report.results.iter();
+        let rows = rows.filter(|row| group.is_none_or(|group| row.group == group));
+        let rows = rows.filter(|row| row.verdict != verdict_name(Verdict::NotApplicable));
+        rows.filter(|row| verdict.is_none_or(|it| row.verdict == verdict_name(it)))
+            .count()
+    };
+    let (met, weaker) = (of(Some(Verdict::Met)), of(Some(Verdict::Weaker)));
+    match (of(None), weaker) {
+        (0, _) => "-".to_owned(),
+        (all, 0) => format!("{met} of {all}"),
+        (all, _) => format!("{met} + {weaker} of {all}"),
+    }
 }

@@ -1,6 +1,6 @@
 //! `extinfo`: SSH_MSG_EXT_INFO of a client (RFC 8308). In the clear it is among the rows of `strict`.
 
-use super::{BROKEN, say};
+use super::{BROKEN, broken_or_unimplemented, say};
 use crate::case::{Case, Expect, Stage, Step};
 use crate::kex::Offer;
 use crate::payload::{ext_info, ignore, service_request};
@@ -21,6 +21,11 @@ pub(super) fn cases() -> Vec<Case> {
 
 fn case(id: &str, title: &str, source: &'static str) -> Case {
     Case::new(format!("extinfo-{id}"), title, source).at(Stage::Keyed)
+}
+
+/// A server that has not said `ext-info-s` need not know the message at all.
+fn ignored_or_unknown() -> Expect {
+    Expect::Either(vec![Expect::Ignored, Expect::answer(msg::UNIMPLEMENTED)])
 }
 
 /// Whatever is not known is passed over (RFC 8308 section 2.5).
@@ -73,7 +78,8 @@ fn good() -> Vec<Case> {
     let row = |(id, title, payload): (&str, &str, Vec<u8>)| {
         case(id, title, "RFC 8308 section 2.5")
             .sends([say(payload)])
-            .expects(Expect::Ignored)
+            .expects(ignored_or_unknown())
+            .ours(Expect::Ignored)
     };
     rows.into_iter().map(row).collect()
 }
@@ -116,13 +122,16 @@ fn malformed() -> Vec<Case> {
         ("length-4g", "a name of 4 GiB", endless, FORM),
     ];
     let row = |(id, title, payload, source): (&str, &str, Vec<u8>, &'static str)| {
-        case(id, title, source).sends([say(payload)])
+        case(id, title, source)
+            .sends([say(payload)])
+            .expects(broken_or_unimplemented())
+            .ours(BROKEN)
     };
     rows.into_iter().map(row).collect()
 }
 
 fn places() -> Vec<Case> {
-    let either = || Expect::Either(vec![BROKEN, Expect::Ignored]);
+    let either = || Expect::Either(vec![BROKEN, ignored_or_unknown()]);
     let info = || say(ext_info(0, &[]));
     let row = |id, title, stage| {
         case(id, title, PLACE)
@@ -155,6 +164,7 @@ fn places() -> Vec<Case> {
                 ..Offer::default()
             })
             .sends([info()])
-            .expects(Expect::Ignored),
+            .expects(ignored_or_unknown())
+            .ours(Expect::Ignored),
     ]
 }

@@ -1,7 +1,7 @@
 //! `packet`: the binary packet protocol (RFC 4253 section 6), in the clear and under each construction
 //! of cipher and MAC.
 
-use super::{BROKEN, BROKEN_OR_FORGED, FORGED, faulty, raw, say};
+use super::{BROKEN, BROKEN_OR_FORGED, FORGED, broken_or_alive, faulty, raw, say};
 use crate::case::{Case, Expect, Stage, Step};
 use crate::end::End;
 use crate::kex::Offer;
@@ -13,6 +13,8 @@ use ssh_proto::transport::Role;
 
 const RFC: &str = "RFC 4253 section 6";
 const SIZES: &str = "RFC 4253 section 6.1";
+/// 255 and 1 make 0 in a byte.
+const OVERFLOW: &str = "CVE-2026-46597";
 const INTEGRITY: &str = "RFC 4253 section 6.4";
 
 /// packet_length of the longest packet that everybody has to take (RFC 4253 section 6.1), counted
@@ -70,7 +72,14 @@ fn clear_lengths() -> Vec<Case> {
     ];
     let row = |(id, title, length): (&str, &str, u32)| {
         let bytes = [&length.to_be_bytes()[..], &[4; 12]].concat();
-        in_clear(id, title).sends([raw(bytes)])
+        let case = in_clear(id, title).sends([raw(bytes)]);
+        // RFC 4253 section 6.1 leaves longer ones to the receiver; nobody needs 256 KiB here.
+        if (35_004..=0x0004_0000).contains(&length) {
+            case.expects(Expect::Either(vec![BROKEN, Expect::Waits]))
+                .ours(BROKEN)
+        } else {
+            case
+        }
     };
     let mut cases: Vec<Case> = rows.into_iter().map(row).collect();
     cases.push(
@@ -133,7 +142,10 @@ fn clear_amounts() -> Vec<Case> {
         loose("longest", "a packet of 35,000 bytes")
             .sends([say(filling(LONGEST))])
             .expects(Expect::Ignored),
-        loose("longest-and-more", "a packet of 35,008 bytes").sends([say(filling(LONGEST + 8))]),
+        loose("longest-and-more", "a packet of 35,008 bytes")
+            .sends([say(filling(LONGEST + 8))])
+            .expects(broken_or_alive())
+            .ours(BROKEN),
         loose("bytewise", "a packet byte by byte")
             .sends([
                 Step::Chunks(1),
@@ -279,7 +291,10 @@ impl Construction {
             ("padding-255", "padding beyond the packet", lie(255)),
             ("empty", "a payload of 0 bytes", say([])),
         ];
-        let row = |(id, title, step)| self.case(id, title, RFC).sends([step]);
+        let row = |(id, title, step)| {
+            let source = if id == "padding-255" { OVERFLOW } else { RFC };
+            self.case(id, title, source).sends([step])
+        };
         let mut cases: Vec<Case> = broken.into_iter().map(row).collect();
         // In counter mode nobody can seal it; there only packet_length can lie.
         if self.cipher.is_aead() {

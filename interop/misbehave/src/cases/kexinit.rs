@@ -1,9 +1,11 @@
 //! `kexinit`: SSH_MSG_KEXINIT (RFC 4253 section 7.1), its lists and fields, and the guess behind it.
 
-use super::{BROKEN, KEX_FAILED, good_kexinit, kexinit, say};
+use super::{BROKEN, KEX_FAILED, broken_or_alive, good_kexinit, kexinit, say};
 use crate::case::{Case, Expect, Stage, Step};
+use crate::end::End;
 use crate::kex::{KexInit, List, Offer};
 use crate::payload::kex_init;
+use crate::peer::Peer;
 use ssh_proto::algorithm::{Cipher, Kex, Mac};
 
 const RFC: &str = "RFC 4253 section 7.1";
@@ -217,7 +219,10 @@ fn lengths() -> Vec<Case> {
             .ours(BROKEN),
     );
     cases.push(
-        case("name-64k", "a name of 64 kB", "RFC 4253 section 6.1").sends([kexinit(long(64_000))]),
+        case("name-64k", "a name of 64 kB", "RFC 4253 section 6.1")
+            .sends([kexinit(long(64_000))])
+            .expects(broken_or_alive())
+            .ours(BROKEN),
     );
     let names: Vec<String> = (0..5000).map(|number| format!("n{number}")).collect();
     cases.push(
@@ -399,6 +404,9 @@ fn guesses() -> Vec<Case> {
     let zeros = || say(kex_init(&[0; 32]));
     let by_p256 = good_kexinit().with_first(List::Kex, Kex::EcdhP256.name());
     vec![
+        case("guess-right", "a right guess, and no other packet", GUESS)
+            .sends([Step::act(guess_right)])
+            .expects(Expect::Ignored),
         // Nobody puts a method first that does not exist, so this one is wrong with all.
         case(
             "guess-wrong",
@@ -449,14 +457,20 @@ fn guesses() -> Vec<Case> {
             zeros(),
         ])
         .expects(KEX_FAILED),
-        case("guess-wrong-newkeys", "NEWKEYS for a wrong guess", GUESS).sends([
-            guessing(good_kexinit().with_first(List::Kex, "guess@example.com")),
-            say([21]),
-        ]),
-        case("guess-wrong-ignore", "IGNORE for a wrong guess", GUESS).sends([
-            guessing(good_kexinit().with_first(List::Kex, "guess@example.com")),
-            say([2, 0, 0, 0, 0]),
-        ]),
+        case("guess-wrong-newkeys", "NEWKEYS for a wrong guess", GUESS)
+            .sends([
+                guessing(good_kexinit().with_first(List::Kex, "guess@example.com")),
+                say([21]),
+            ])
+            .expects(broken_or_alive())
+            .ours(BROKEN),
+        case("guess-wrong-ignore", "IGNORE for a wrong guess", GUESS)
+            .sends([
+                guessing(good_kexinit().with_first(List::Kex, "guess@example.com")),
+                say([2, 0, 0, 0, 0]),
+            ])
+            .expects(broken_or_alive())
+            .ours(BROKEN),
         case(
             "guess-flag-255",
             "a boolean of 255, and a wrong guess",
@@ -484,6 +498,24 @@ fn guesses() -> Vec<Case> {
             ])
             .expects(Expect::Over),
     ]
+}
+
+/// Puts first what the server puts first, if that is something we know.
+fn guess_right(peer: &mut Peer) -> Result<(), End> {
+    let theirs = peer.their_kexinit()?;
+    let first = |list| KexInit::first_of(&theirs, list).unwrap_or_default();
+    let kex = Kex::from_name(&first(List::Kex)).ok_or(End::NothingInCommon("guess"))?;
+    let host_key = first(List::HostKey);
+    let message = KexInit {
+        first_kex_packet_follows: 1,
+        ..good_kexinit()
+            .with_first(List::Kex, kex.name())
+            .with_first(List::HostKey, host_key)
+    };
+    peer.cork();
+    peer.say_kexinit(&message)?;
+    peer.say_init()?;
+    peer.uncork()
 }
 
 fn order() -> Vec<Case> {

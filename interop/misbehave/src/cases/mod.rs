@@ -28,6 +28,7 @@ use crate::end::{
 };
 use crate::kex::{KexInit, Offer};
 use crate::packet::Fault;
+use ssh_proto::msg;
 use ssh_proto::transport::Role;
 
 /// All rows, group by group.
@@ -79,6 +80,16 @@ const FORGED: Expect = Expect::Cut(&[MAC_ERROR]);
 const BROKEN_OR_FORGED: Expect = Expect::Cut(&[PROTOCOL_ERROR, MAC_ERROR]);
 /// DISCONNECT for a service that there is not.
 const NO_SERVICE: Expect = Expect::Cut(&[SERVICE_NOT_AVAILABLE]);
+
+/// A rule that RFC 4253 section 11.4 has an answer for. Ours end the connection.
+fn broken_or_unimplemented() -> Expect {
+    Expect::Either(vec![BROKEN, Expect::answer(msg::UNIMPLEMENTED)])
+}
+
+/// A rule for the sender; nobody says that the other side has to look.
+fn broken_or_alive() -> Expect {
+    Expect::Either(vec![BROKEN, Expect::Alive])
+}
 
 /// Bytes as they are.
 fn raw(bytes: impl AsRef<[u8]>) -> Step {

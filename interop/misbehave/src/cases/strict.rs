@@ -1,7 +1,10 @@
 //! `strict`: strict key exchange (OpenSSH PROTOCOL section 1.10) and the attack that it is against,
 //! Terrapin (CVE-2023-48795).
 
-use super::{BROKEN, BROKEN_OR_FORGED, FORGED, KEX_FAILED, faulty, good_kexinit, kexinit, say};
+use super::{
+    BROKEN, BROKEN_OR_FORGED, FORGED, KEX_FAILED, broken_or_unimplemented, faulty, good_kexinit,
+    kexinit, say,
+};
 use crate::case::{Case, Expect, Stage, Step};
 use crate::kex::{List, Offer, STRICT_CLIENT, STRICT_SERVER};
 use crate::packet::Fault;
@@ -86,7 +89,13 @@ fn injections() -> Vec<Case> {
                     )
                     .at(stage)
                     .offering(offer)
-                    .sends([say(&payload), Step::Exchange]),
+                    .sends([say(&payload), Step::Exchange])
+                    .expects(if prefix.is_empty() {
+                        BROKEN
+                    } else {
+                        broken_or_unimplemented()
+                    })
+                    .ours(BROKEN),
                 );
             }
         }
