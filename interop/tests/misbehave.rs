@@ -106,7 +106,7 @@ macro_rules! groups {
 }
 
 groups! {
-    ident packet kexinit kex newkeys strict extinfo message service rekey
+    ident packet kexinit kex newkeys strict extinfo message service rekey auth publickey open channel window request pty env signal listen incoming direct
 }
 
 #[test]

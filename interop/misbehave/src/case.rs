@@ -340,6 +340,12 @@ impl Case {
         }
     }
 
+    /// Who says what has to come of it, or who got it wrong once.
+    #[must_use]
+    pub fn by(self, source: &'static str) -> Self {
+        Self { source, ..self }
+    }
+
     /// Where it starts.
     #[must_use]
     pub fn at(self, stage: Stage) -> Self {

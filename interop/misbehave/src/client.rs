@@ -2,6 +2,7 @@
 //! there.
 
 use ssh_proto::algorithm::Signature;
+use ssh_proto::crypto::random::SystemRandom;
 use ssh_proto::key::PrivateKey;
 use ssh_proto::msg;
 use ssh_proto::transport::Role;
@@ -10,7 +11,8 @@ use ssh_proto::wire::Put;
 use crate::case::Stage;
 use crate::end::End;
 use crate::payload::{
-    exec, open, password_request, request, service_request, u32_at, userauth_request,
+    exec, open, password_request, publickey_request, request, service_request, u32_at,
+    userauth_request,
 };
 use crate::peer::Peer;
 
@@ -20,11 +22,11 @@ pub const OURS: u32 = 0;
 /// Our number of a channel that never opens: its refusal shows that the server is alive.
 const PROBE: u32 = 0x7072_6f62;
 
-/// More than any case reads.
-const WINDOW: u32 = 1 << 20;
+/// Ours of the first channel: more than any case reads.
+pub const WINDOW: u32 = 1 << 20;
 
 /// RFC 4254 section 5.2 and everybody's choice.
-const MAX_PACKET: u32 = 1 << 15;
+pub const MAX_PACKET: u32 = 1 << 15;
 
 /// Who logs in, and how.
 #[derive(Clone)]
@@ -118,8 +120,30 @@ impl Peer {
             CredentialSecret::Password(password) => Ok(password_request(user, password)),
             CredentialSecret::Key(pem) => {
                 let key = PrivateKey::from_pem(pem).map_err(|_| End::NoCredentials)?;
-                signed_request(self.session_id(), user, &key).ok_or(End::NoCredentials)
+                let algorithm = key.public().signatures().first();
+                let algorithm = *algorithm.ok_or(End::NoCredentials)?;
+                let request = publickey_request(user, true, algorithm.name(), key.public().blob());
+                signed(self.session_id(), request, &key, algorithm)
             }
+        }
+    }
+
+    /// Who logs in.
+    pub fn user(&self) -> String {
+        let user = self.credentials.as_ref().map(|it| it.user.clone());
+        user.unwrap_or_else(|| "nobody".to_owned())
+    }
+
+    /// The user's key; where a user has none, a key that nobody knows.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn key(&self) -> Result<PrivateKey, End> {
+        match self.credentials.as_ref().map(|it| &it.secret) {
+            Some(CredentialSecret::Key(pem)) => {
+                PrivateKey::from_pem(pem).map_err(|_| End::NoCredentials)
+            }
+            _ => Ok(PrivateKey::generate_ed25519(&mut SystemRandom)),
         }
     }
 
@@ -156,26 +180,27 @@ impl Peer {
         if !self.served {
             return self.ask_for_service();
         }
-        let user = self.credentials.as_ref().map_or("nobody", |it| &it.user);
-        let request = userauth_request(user, "ssh-connection", "none");
+        let request = userauth_request(self.user(), "ssh-connection", "none");
         self.say(&request)?;
         let answers = [msg::USERAUTH_FAILURE, msg::USERAUTH_SUCCESS];
         self.wait_for(&answers).map(drop)
     }
 }
 
-/// RFC 4252 section 7.
-fn signed_request(session_id: &[u8], user: &str, key: &PrivateKey) -> Option<Vec<u8>> {
-    let algorithm: Signature = key.public().signatures().first().copied()?;
-    let blob = key.public().blob();
-    let mut payload = userauth_request(user, "ssh-connection", "publickey");
-    payload.put_bool(true);
-    payload.put_string(algorithm.name().as_bytes());
-    payload.put_string(blob);
-    let mut signed = Vec::new();
-    signed.put_string(session_id);
-    signed.extend_from_slice(&payload);
-    let signature = key.sign(algorithm, &signed).ok()?;
-    payload.put_string(&signature);
-    Some(payload)
+/// `request` with its signature (RFC 4252 section 7).
+///
+/// # Errors
+/// The key does not make such signatures.
+pub fn signed(
+    session_id: &[u8],
+    mut request: Vec<u8>,
+    key: &PrivateKey,
+    algorithm: Signature,
+) -> Result<Vec<u8>, End> {
+    let mut text = Vec::new();
+    text.put_string(session_id);
+    text.extend_from_slice(&request);
+    let signature = key.sign(algorithm, &text);
+    request.put_string(&signature.map_err(|_| End::NoCredentials)?);
+    Ok(request)
 }

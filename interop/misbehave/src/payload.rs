@@ -59,30 +59,48 @@ pub fn service_request(name: impl AsRef<[u8]>) -> Vec<u8> {
 }
 
 /// USERAUTH_REQUEST up to the name of the method.
-pub fn userauth_request(user: &str, service: &str, method: &str) -> Vec<u8> {
+pub fn userauth_request(
+    user: impl AsRef<[u8]>,
+    service: impl AsRef<[u8]>,
+    method: impl AsRef<[u8]>,
+) -> Vec<u8> {
     let mut payload = string_message(msg::USERAUTH_REQUEST, user);
-    payload.put_string(service.as_bytes());
-    payload.put_string(method.as_bytes());
+    payload.put_string(service.as_ref());
+    payload.put_string(method.as_ref());
     payload
 }
 
 /// USERAUTH_REQUEST with a password (RFC 4252 section 8).
-pub fn password_request(user: &str, password: &str) -> Vec<u8> {
+pub fn password_request(user: impl AsRef<[u8]>, password: impl AsRef<[u8]>) -> Vec<u8> {
     let mut payload = userauth_request(user, "ssh-connection", "password");
     payload.put_bool(false);
-    payload.put_string(password.as_bytes());
+    payload.put_string(password.as_ref());
+    payload
+}
+
+/// USERAUTH_REQUEST with a public key, up to where a signature goes (RFC 4252 section 7).
+pub fn publickey_request(
+    user: impl AsRef<[u8]>,
+    signed: bool,
+    algorithm: impl AsRef<[u8]>,
+    blob: &[u8],
+) -> Vec<u8> {
+    let mut payload = userauth_request(user, "ssh-connection", "publickey");
+    payload.put_bool(signed);
+    payload.put_string(algorithm.as_ref());
+    payload.put_string(blob);
     payload
 }
 
 /// GLOBAL_REQUEST without anything that belongs to a name.
-pub fn global_request(name: &str, want_reply: bool) -> Vec<u8> {
+pub fn global_request(name: impl AsRef<[u8]>, want_reply: bool) -> Vec<u8> {
     let mut payload = string_message(msg::GLOBAL_REQUEST, name);
     payload.put_bool(want_reply);
     payload
 }
 
 /// CHANNEL_OPEN without anything that belongs to a type.
-pub fn open(kind: &str, number: u32, window: u32, max_packet: u32) -> Vec<u8> {
+pub fn open(kind: impl AsRef<[u8]>, number: u32, window: u32, max_packet: u32) -> Vec<u8> {
     let mut payload = string_message(msg::CHANNEL_OPEN, kind);
     payload.put_u32(number);
     payload.put_u32(window);
@@ -111,10 +129,23 @@ pub fn data(channel: u32, bytes: &[u8]) -> Vec<u8> {
     payload
 }
 
+/// CHANNEL_EXTENDED_DATA with this data type code.
+pub fn extended_data(channel: u32, code: u32, bytes: &[u8]) -> Vec<u8> {
+    let mut payload = plain(msg::CHANNEL_EXTENDED_DATA, channel);
+    payload.put_u32(code);
+    payload.put_string(bytes);
+    payload
+}
+
 /// CHANNEL_REQUEST with fields that are strings.
-pub fn request(channel: u32, name: &str, want_reply: bool, fields: &[&[u8]]) -> Vec<u8> {
+pub fn request(
+    channel: u32,
+    name: impl AsRef<[u8]>,
+    want_reply: bool,
+    fields: &[&[u8]],
+) -> Vec<u8> {
     let mut payload = plain(msg::CHANNEL_REQUEST, channel);
-    payload.put_string(name.as_bytes());
+    payload.put_string(name.as_ref());
     payload.put_bool(want_reply);
     for field in fields {
         payload.put_string(field);

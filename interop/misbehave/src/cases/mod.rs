@@ -3,15 +3,24 @@
 //! A file gives its rows by a function of its own, and stands in [`all`]. An id begins with the name of
 //! its group and stays what it is for ever: results of years ago name it.
 
+mod auth;
+mod channel;
+mod connection;
+mod direct;
 mod exchange;
 mod ext_info;
+mod forward;
 mod framing;
 mod identification;
 mod kexinit;
 mod message;
+mod publickey;
 mod rekey;
+mod request;
 mod service;
 mod strict;
+mod terminal;
+mod window;
 
 use crate::case::{Case, Expect, Step};
 use crate::end::{
@@ -38,6 +47,18 @@ const FILES: &[fn() -> Vec<Case>] = &[
     message::cases,
     service::cases,
     rekey::cases,
+    auth::cases,
+    publickey::cases,
+    channel::openings,
+    channel::cases,
+    window::cases,
+    request::cases,
+    terminal::terminals,
+    terminal::variables,
+    terminal::signals,
+    forward::listening,
+    forward::incoming,
+    direct::cases,
 ];
 
 /// The groups in their order.
