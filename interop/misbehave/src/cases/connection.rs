@@ -13,6 +13,11 @@ pub(super) const TOLD: Expect = Expect::Cut(&[BY_APPLICATION]);
 /// DISCONNECT by whoever sees it first.
 pub(super) const CUT: Expect = Expect::Cut(&[PROTOCOL_ERROR, BY_APPLICATION]);
 
+/// A message is answered with UNIMPLEMENTED (RFC 4253 section 11.4).
+pub(super) fn unimplemented() -> Expect {
+    Expect::answer(msg::UNIMPLEMENTED)
+}
+
 /// A channel request is done.
 pub(super) fn done() -> Expect {
     Expect::answer(msg::CHANNEL_SUCCESS)
@@ -41,6 +46,14 @@ pub(super) fn answers(numbers: &[u8]) -> Expect {
 /// One of these.
 pub(super) fn either(all: impl IntoIterator<Item = Expect>) -> Expect {
     Expect::Either(all.into_iter().collect())
+}
+
+/// A message about the user who may log in: some servers hear of one user only.
+pub(super) fn for_user(make: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Step {
+    Step::act(move |peer| {
+        let payload = make(&peer.user());
+        peer.say(&payload)
+    })
 }
 
 /// A message for the open channel, by the server's number of it.

@@ -58,7 +58,9 @@ fn targets() -> Vec<Case> {
             "a host with NUL",
             b"127.0.0.1\0.example.com",
             CLOSED,
-        ),
+        )
+        .expects(either([not_opened(), BROKEN]))
+        .ours(not_opened()),
         to("host-space", "a host with a space", b"127.0.0.1 ", CLOSED),
         to(
             "host-newline",

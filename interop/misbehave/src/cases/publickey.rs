@@ -3,8 +3,10 @@
 //!
 //! Where a server has passwords only, no key opens it, and it need not read any.
 
-use super::connection::{answers, at_once, cut, either, longer, numbers, short_by, strings};
-use super::{BROKEN, say};
+use super::BROKEN;
+use super::connection::{
+    answers, at_once, cut, either, for_user, longer, numbers, short_by, strings,
+};
 use crate::case::{Case, Expect, Stage, Step};
 use crate::client::signed;
 use crate::end::End;
@@ -119,8 +121,17 @@ fn signature_blob(name: &str, raw: &[u8]) -> Vec<u8> {
     strings([name.as_bytes(), raw])
 }
 
+/// A question about a key, behind the name of the method.
 fn query(algorithm: impl AsRef<[u8]>, blob: &[u8]) -> Vec<u8> {
-    publickey_request("nobody", false, algorithm, blob)
+    [&[0][..], &strings([algorithm.as_ref(), blob])].concat()
+}
+
+/// A request with these fields behind the name of the method.
+fn ask(fields: Vec<u8>) -> Step {
+    for_user(move |user| {
+        let start = userauth_request(user, "ssh-connection", "publickey");
+        [start, fields.clone()].concat()
+    })
 }
 
 fn ed25519(public: &[u8]) -> Vec<u8> {
@@ -197,7 +208,7 @@ fn names() -> Vec<Case> {
             ),
         ),
     ];
-    let row = |(id, title, payload): (&str, &str, Vec<u8>)| case(id, title).sends([say(payload)]);
+    let row = |(id, title, payload): (&str, &str, Vec<u8>)| case(id, title).sends([ask(payload)]);
     rows.into_iter().map(row).collect()
 }
 
@@ -322,7 +333,7 @@ fn blobs() -> Vec<Case> {
     ];
     let row = |(id, title, payload): (&str, &str, Vec<u8>)| {
         case(id, title)
-            .sends([say(payload)])
+            .sends([ask(payload)])
             .expects(either([failure(), BROKEN]))
             .ours(failure())
     };
@@ -330,37 +341,36 @@ fn blobs() -> Vec<Case> {
 }
 
 fn forms() -> Vec<Case> {
-    let start = userauth_request("nobody", "ssh-connection", "publickey");
     let whole = query("ssh-ed25519", &ed25519(&[7; 32]));
-    let with_signature = publickey_request("nobody", true, "ssh-ed25519", &ed25519(&[7; 32]));
+    let promised = [
+        &[1][..],
+        &strings([b"ssh-ed25519".as_slice(), &ed25519(&[7; 32])]),
+    ]
+    .concat();
     let rows: [(&str, &str, Vec<u8>); 7] = [
-        ("cut-flag", "cut behind the method", start.clone()),
-        (
-            "cut-algorithm",
-            "cut inside the algorithm",
-            cut(&whole, start.len() + 8),
-        ),
+        ("cut-flag", "cut behind the method", Vec::new()),
+        ("cut-algorithm", "cut inside the algorithm", cut(&whole, 8)),
         ("cut-key", "cut inside the key", short_by(&whole, 1)),
         ("trailing", "a byte behind the question", longer(&whole)),
         (
             "no-signature",
             "a signature is promised and missing",
-            with_signature.clone(),
+            promised.clone(),
         ),
         (
             "signature-4g",
             "a signature of 4 GiB",
-            [with_signature.clone(), numbers([u32::MAX])].concat(),
+            [promised.clone(), numbers([u32::MAX])].concat(),
         ),
         (
             "signature-trailing",
             "a byte behind the signature",
-            longer(&[with_signature, strings([b"x".as_slice()])].concat()),
+            longer(&[promised, strings([b"x".as_slice()])].concat()),
         ),
     ];
     let row = |(id, title, payload): (&str, &str, Vec<u8>)| {
         case(id, title)
-            .sends([say(payload)])
+            .sends([ask(payload)])
             .expects(either([BROKEN, failure()]))
             .daemon(BROKEN)
             // It has passwords only, and reads no keys.
@@ -540,7 +550,7 @@ fn confusions() -> Vec<Case> {
             "21 questions about a key that nobody knows",
         )
         .sends(at_once([
-            say(query("ssh-ed25519", &ed25519(&[7; 32]))).times(21)
+            ask(query("ssh-ed25519", &ed25519(&[7; 32]))).times(21)
         ]))
         .expects(BROKEN),
         case("asked-then-login", "asked about the right key, then in")

@@ -102,7 +102,8 @@ fn commands() -> Vec<Case> {
         case("exec-nul", "a command with NUL")
             .by("security.md 2c: F18")
             .sends([ask("exec", command(b"echo hi\0; echo ho"))])
-            .expects(not_run()),
+            .expects(either([not_run(), BROKEN]))
+            .ours(not_run()),
         case("exec-not-utf8", "a command that is not UTF-8")
             .sends([ask("exec", command(b"printf '%s\\n' '\xff'"))])
             .expects(runs(b"\xff\n")),
@@ -307,10 +308,13 @@ fn forms() -> Vec<Case> {
             .by("RFC 4251 section 5")
             .sends([flag(255)])
             .expects(runs(b"hi\n")),
-        case("after-close", "a command after CLOSE").sends(at_once([
-            to_channel(|channel| plain(msg::CHANNEL_CLOSE, channel)),
-            ask("exec", command(b"cat")),
-        ])),
+        case("after-close", "a command after CLOSE")
+            .sends(at_once([
+                to_channel(|channel| plain(msg::CHANNEL_CLOSE, channel)),
+                ask("exec", command(b"cat")),
+            ]))
+            .expects(either([BROKEN, Expect::answer(msg::CHANNEL_CLOSE)]))
+            .ours(BROKEN),
         case("flood", "200 requests in one piece")
             .sends(at_once([ask("magic@example.com", b"").times(200)]))
             .expects(Expect::Answered(vec![
@@ -412,7 +416,11 @@ fn global() -> Vec<Case> {
             [
                 global(id, title)
                     .sends([say(global_request(&name, true))])
-                    .expects(refused_globally()),
+                    .expects(either([
+                        refused_globally(),
+                        Expect::answer(msg::REQUEST_SUCCESS),
+                    ]))
+                    .ours(refused_globally()),
                 global(
                     &format!("{id}-silent"),
                     &format!("{title}, no reply wanted"),
