@@ -19,7 +19,7 @@ macro_rules! object {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $field:ident: $ty:ty,)* }) => {
         $(#[$meta])*
         #[derive(Debug)]
-        pub(crate) struct $name {
+        pub struct $name {
             $($(#[$doc])* pub(crate) $field: $ty,)*
         }
 
@@ -215,7 +215,7 @@ impl File {
     ///
     /// What is wrong: one problem of syntax, or every value of a wrong type, each with its key. The
     /// problems never show values, since those of wrong keys can be secrets.
-    pub(crate) fn parse(text: &[u8]) -> Result<Self, Vec<String>> {
+    pub fn parse(text: &[u8]) -> Result<Self, Vec<String>> {
         let mut json = serde_json::Deserializer::from_slice(text);
         let mut object = Option::<Object>::deserialize(&mut json)
             .map_err(|error| vec![syntax_problem(&error)])?
