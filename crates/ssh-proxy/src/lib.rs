@@ -22,6 +22,7 @@
 //! | `debug`      | the debug server                                                      |
 //! | `server`     | what the two have in common: small HTTP servers                       |
 //! | `platform`   | BBS, UAA, Cloud Controller and the loggregator agent                  |
+//! | `fuzzing`    | steps of the login for fuzz targets, in their builds alone            |
 
 mod app_log;
 pub mod auth;
@@ -30,6 +31,8 @@ pub mod config;
 mod debug;
 mod dial;
 pub mod edge;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod health;
 mod metrics;
 mod platform;
