@@ -30,6 +30,8 @@ mod clear;
 mod config;
 mod exchange;
 mod ext_info;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod hold;
 mod ident;
 mod keying;
