@@ -10,7 +10,13 @@
 #[cfg(not(fuzzing))]
 compile_error!("start cargo in fuzz/: its configuration sets cfg(fuzzing)");
 
+mod clear;
+pub mod daemon;
+mod input;
+mod place;
 pub mod proto;
+pub mod proxy;
+mod runtime;
 
 /// What is fuzzed.
 pub struct Target {
@@ -23,7 +29,22 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: &[Target] = &[target("ident", 2048, proto::ident)];
+pub const TARGETS: &[Target] = &[
+    target("ident", 2048, proto::ident),
+    target("sftp", 8192, daemon::sftp),
+    target("scp_sink", 8192, daemon::scp_sink),
+    target("scp_source", 1024, daemon::scp_source),
+    target("scp_command", 2048, daemon::scp_command),
+    target("daemon_config", 4096, daemon::daemon_config),
+    target("accounts", 8192, daemon::accounts),
+    target("host_names", 4096, daemon::host_names),
+    target("postauth_daemon", 8192, daemon::postauth_daemon),
+    target("proxy_config", 8192, proxy::proxy_config),
+    target("platform_answers", 8192, proxy::platform_answers),
+    target("proxy_protocol", 2400, proxy::proxy_protocol),
+    target("target_names", 8192, proxy::target_names),
+    target("relay", 8192, proxy::relay),
+];
 
 const fn target(name: &'static str, max_len: usize, run: fn(&[u8])) -> Target {
     Target { name, max_len, run }
