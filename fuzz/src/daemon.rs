@@ -9,7 +9,6 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStringExt as _;
 
-use arbitrary::Unstructured;
 use connector::fuzzing;
 use goflag::Stop;
 use ssh_proto::algorithm::{Algorithms, Lists};
@@ -21,7 +20,7 @@ pub use connection::postauth_daemon;
 pub use scp::{scp_command, scp_sink, scp_source};
 pub use sftp::sftp;
 
-use crate::input::byte;
+use crate::input::Input;
 use crate::place::directory;
 
 /// The longest name of an account, and the longest home.
@@ -125,10 +124,8 @@ fn number(field: &[u8]) -> Option<u32> {
 /// The files that say how names are looked up: each name of the hosts file is found under itself, in
 /// any case and with a final dot; and whatever resolv.conf says, there is a way to ask.
 pub fn host_names(data: &[u8]) {
-    let mut input = Unstructured::new(data);
-    let length = usize::from(byte(&mut input)) * 4;
-    let hosts = input.bytes(length.min(input.len())).unwrap_or_default();
-    let hosts = String::from_utf8_lossy(hosts);
+    let mut input = Input::new(data);
+    let hosts = String::from_utf8_lossy(input.bytes());
     let found = fuzzing::hosts(&hosts);
     for (name, addresses) in &found {
         assert!(!addresses.is_empty() && !name.contains(char::is_whitespace));
@@ -147,6 +144,6 @@ pub fn host_names(data: &[u8]) {
     }
     let directory = directory();
     let resolv_conf = directory.path().join("resolv.conf");
-    fs::write(&resolv_conf, input.take_rest()).expect("a file");
+    fs::write(&resolv_conf, input.rest()).expect("a file");
     assert!(fuzzing::asks(&resolv_conf));
 }

@@ -10,9 +10,9 @@
 #[cfg(not(fuzzing))]
 compile_error!("start cargo in fuzz/: its configuration sets cfg(fuzzing)");
 
-mod clear;
 pub mod daemon;
-mod input;
+pub mod input;
+mod packets;
 mod place;
 pub mod proto;
 pub mod proxy;
@@ -30,20 +30,33 @@ pub struct Target {
 
 /// Every target.
 pub const TARGETS: &[Target] = &[
-    target("ident", 2048, proto::ident),
-    target("sftp", 8192, daemon::sftp),
+    target("accounts", 8192, daemon::accounts),
+    target("channels", 4096, proto::channels),
+    target("client_role", 8192, proto::client_role),
+    target("daemon_config", 4096, daemon::daemon_config),
+    target("deframer_chacha", 8192, proto::deframer_chacha),
+    target("deframer_clear", 8192, proto::deframer_clear),
+    target("deframer_ctr", 8192, proto::deframer_ctr),
+    target("deframer_gcm", 8192, proto::deframer_gcm),
+    target("host_names", 4096, daemon::host_names),
+    target("ident", 10240, proto::ident),
+    target("kex_replies", 4096, proto::kex_replies),
+    target("kexinit", 4096, proto::kexinit),
+    target("keys", 4096, proto::keys),
+    target("platform_answers", 8192, proxy::platform_answers),
+    target("postauth_daemon", 8192, daemon::postauth_daemon),
+    target("preauth_server", 8192, proto::preauth_server),
+    target("proxy_config", 8192, proxy::proxy_config),
+    target("proxy_protocol", 2400, proxy::proxy_protocol),
+    target("pty_modes", 4096, proto::pty_modes),
+    target("relay", 8192, proxy::relay),
+    target("scp_command", 2048, daemon::scp_command),
     target("scp_sink", 8192, daemon::scp_sink),
     target("scp_source", 1024, daemon::scp_source),
-    target("scp_command", 2048, daemon::scp_command),
-    target("daemon_config", 4096, daemon::daemon_config),
-    target("accounts", 8192, daemon::accounts),
-    target("host_names", 4096, daemon::host_names),
-    target("postauth_daemon", 8192, daemon::postauth_daemon),
-    target("proxy_config", 8192, proxy::proxy_config),
-    target("platform_answers", 8192, proxy::platform_answers),
-    target("proxy_protocol", 2400, proxy::proxy_protocol),
+    target("sftp", 8192, daemon::sftp),
+    target("signatures", 4096, proto::signatures),
     target("target_names", 8192, proxy::target_names),
-    target("relay", 8192, proxy::relay),
+    target("userauth", 8192, proto::userauth),
 ];
 
 const fn target(name: &'static str, max_len: usize, run: fn(&[u8])) -> Target {

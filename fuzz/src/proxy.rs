@@ -8,7 +8,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
-use arbitrary::Unstructured;
 use ssh_proxy::auth::user::UserName;
 use ssh_proxy::config::File;
 use ssh_proxy::edge::proxy_protocol::{self, HeaderError, Origin};
@@ -19,7 +18,7 @@ use tokio::net::TcpStream;
 pub use answers::{platform_answers, target_names};
 pub use relay::relay;
 
-use crate::input::byte;
+use crate::input::{Input, Pieces};
 use crate::place::Place;
 use crate::runtime::runtime;
 
@@ -98,10 +97,10 @@ pub(crate) fn user_name(name: &str) -> Option<(String, i32)> {
 /// A header of the PROXY protocol, in pieces: what is read is what a plain reading of its document
 /// finds, and not a byte behind it is taken.
 pub fn proxy_protocol(data: &[u8]) {
-    let mut input = Unstructured::new(data);
-    let piece = 1 + usize::from(byte(&mut input));
-    let stream = input.take_rest();
-    let (origin, left) = runtime().block_on(read(stream, piece));
+    let mut input = Input::new(data);
+    let pieces = Pieces::new(&mut input);
+    let stream = input.rest();
+    let (origin, left) = runtime().block_on(read(stream, pieces));
     match reference(stream) {
         Reading::Found(expected, length) => {
             assert_eq!(origin, Ok(expected));
@@ -119,7 +118,7 @@ pub fn proxy_protocol(data: &[u8]) {
 }
 
 /// What is read of a stream that ends, and what is left.
-async fn read(stream: &[u8], piece: usize) -> (Result<Origin, HeaderError>, Vec<u8>) {
+async fn read(stream: &[u8], mut pieces: Pieces) -> (Result<Origin, HeaderError>, Vec<u8>) {
     let (near, far) = UnixStream::pair().expect("a pair of sockets");
     // To the kernel one stream is as good as another.
     let far = std::net::TcpStream::from(OwnedFd::from(far));
@@ -128,7 +127,10 @@ async fn read(stream: &[u8], piece: usize) -> (Result<Origin, HeaderError>, Vec<
     near.set_nonblocking(true).expect("a socket");
     let mut near = tokio::net::UnixStream::from_std(near).expect("a socket");
     let write = async {
-        for piece in stream.chunks(piece) {
+        let mut rest = stream;
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(pieces.next_length().min(rest.len()));
+            rest = after;
             // The reader may have hung up.
             _ = near.write_all(piece).await;
             tokio::task::yield_now().await;

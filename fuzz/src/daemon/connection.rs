@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
-use arbitrary::Unstructured;
 use connector::{Files, Resolver};
 use ssh_proto::Error;
 use ssh_proto::algorithm::Algorithms;
@@ -24,9 +23,10 @@ use sshd::server::Server;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::time::{Duration, sleep};
 
-use crate::clear::{Packets, seal};
-use crate::input::{byte, chunk};
+use crate::input::Input;
+use crate::packets::Packets;
 use crate::place::Place;
+use crate::proto::clear::packet;
 use crate::runtime::{runtime, settle};
 
 /// Steps of one run.
@@ -45,7 +45,7 @@ const A_WHILE: Duration = Duration::from_secs(16);
 /// that the client has not, keeps within windows and sizes of packets, says nothing on a channel after
 /// its CLOSE and no data after its EOF, and replies to nothing that was not asked.
 pub fn postauth_daemon(data: &[u8]) {
-    let mut input = Unstructured::new(data);
+    let mut input = Input::new(data);
     let place = Place::enter();
     let ended = runtime().block_on(async {
         let (near, far) = duplex(STREAM);
@@ -118,16 +118,16 @@ impl Client {
         }
     }
 
-    async fn step(&mut self, input: &mut Unstructured<'_>) {
-        match byte(input) {
+    async fn step(&mut self, input: &mut Input<'_>) {
+        match input.byte() {
             // Anything at all.
-            0 => self.send(chunk(input)).await,
+            0 => self.send(input.short()).await,
             1 => sleep(A_WHILE).await,
             // Several packets at once.
             kind => {
                 let mut stream = Vec::new();
                 for _ in 0..=kind & 3 {
-                    seal(chunk(input), &mut stream);
+                    stream.extend(packet(input.short()));
                 }
                 self.send(&stream).await;
             }

@@ -5,14 +5,13 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use arbitrary::Unstructured;
 use sshd::fuzzing::{self, ScpCommand};
 use sshd::scp::{self, Streams};
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt as _;
 use tokio::io::duplex;
 
-use crate::input::{byte, chunk};
+use crate::input::Input;
 use crate::place::{directory, names};
 use crate::runtime::runtime;
 
@@ -25,9 +24,9 @@ const LONGEST_NAME: usize = 512;
 /// What is read out of a line is read out of it again when it is quoted; an error is a line for the
 /// user. A pattern that is quoted matches its name, and matching is what a slow matcher says it is.
 pub fn scp_command(data: &[u8]) {
-    let mut input = Unstructured::new(data);
-    let name = chunk(&mut input).to_vec();
-    let line = input.take_rest();
+    let mut input = Input::new(data);
+    let name = input.short().to_vec();
+    let line = input.rest();
     match fuzzing::scp_command(line) {
         Ok(command) => assert_eq!(fuzzing::scp_command(&written(&command)), Ok(command)),
         Err(error) => assert!(is_a_line(error.as_bytes()) && !error.is_empty()),
@@ -167,9 +166,9 @@ fn naive_match(tokens: &[Fits], name: &[u8]) -> bool {
 /// A peer sends what it wants to `scp -t`: it ends with 0 or 1, nothing is written but below the
 /// target, and what is answered is answers.
 pub fn scp_sink(data: &[u8]) {
-    let mut input = Unstructured::new(data);
-    let options = byte(&mut input);
-    let stream = input.take_rest();
+    let mut input = Input::new(data);
+    let options = input.byte();
+    let stream = input.rest();
     let root = directory();
     let target = root.path().join("in");
     if options & 1 != 0 {
@@ -202,10 +201,10 @@ pub fn scp_sink(data: &[u8]) {
 /// A peer answers what it wants to `scp -f`: it ends, and if the peer agrees to everything, what it
 /// gets is files and directories as they are.
 pub fn scp_source(data: &[u8]) {
-    let mut input = Unstructured::new(data);
-    let options = byte(&mut input);
-    let name = chunk(&mut input).to_vec();
-    let answers = input.take_rest();
+    let mut input = Input::new(data);
+    let options = input.byte();
+    let name = input.short().to_vec();
+    let answers = input.rest();
     let tree = tree();
     let mut command = b"scp -f".to_vec();
     for (bit, letter) in [(1, b'r'), (2, b'p')] {

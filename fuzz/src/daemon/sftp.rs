@@ -5,17 +5,19 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use arbitrary::Unstructured;
 use ssh_proto::wire::{Put as _, Reader};
 use sshd::sftp::{self, Breach, Ended, LONGEST_PACKET};
 use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf, duplex};
 
-use crate::input::{byte, chunk};
+use crate::input::{Input, Pieces};
 use crate::place::Place;
 use crate::runtime::runtime;
 
 /// Packets of one run: each READ can cost a quarter of a megabyte.
 const MOST_PACKETS: usize = 32;
+
+/// Bytes behind the whole packets: enough for a length and the beginning of a packet.
+const LONGEST_TAIL: usize = 15;
 
 /// The number of INIT, which has a version where others have their id.
 const INIT: u8 = 1;
@@ -24,26 +26,26 @@ const INIT: u8 = 1;
 /// packet that cannot be ends the session, and nothing else does. No name leads out of the working
 /// directory, since there is none to lead there.
 pub fn sftp(data: &[u8]) {
-    let mut input = Unstructured::new(data);
-    let piece = 1 + usize::from(byte(&mut input)) * 4;
-    let tail = usize::from(byte(&mut input) & 0x0f);
-    let (ids, mut stream) = requests(&mut input);
+    let mut input = Input::new(data);
+    let pieces = Pieces::new(&mut input);
     // What is behind the whole packets.
-    let tail = input.bytes(tail.min(input.len())).unwrap_or_default();
+    let tail = input.short();
+    let tail = &tail[..tail.len().min(LONGEST_TAIL)];
+    let (ids, mut stream) = requests(&mut input);
     stream.extend_from_slice(tail);
     let place = Place::enter();
-    let (ended, replies) = serve(&stream, piece);
+    let (ended, replies) = serve(&stream, pieces);
     place.assert_confined();
     check_end(&ended, tail);
     check_replies(&ids, &replies);
 }
 
 /// Packets made of the input, as a stream, and the ids that their replies have.
-fn requests(input: &mut Unstructured<'_>) -> (Vec<Option<u32>>, Vec<u8>) {
+fn requests(input: &mut Input<'_>) -> (Vec<Option<u32>>, Vec<u8>) {
     let mut ids = Vec::new();
     let mut stream = Vec::new();
     while ids.len() < MOST_PACKETS && !input.is_empty() {
-        let packet = chunk(input);
+        let packet = input.short();
         if packet.is_empty() {
             continue;
         }
@@ -74,10 +76,14 @@ fn harmless(packet: &[u8]) -> Vec<u8> {
     packet
 }
 
-fn serve(stream: &[u8], piece: usize) -> (Ended, Vec<u8>) {
+fn serve(stream: &[u8], mut pieces: Pieces) -> (Ended, Vec<u8>) {
     runtime().block_on(async {
         let (server, mut client) = duplex(64 * 1024);
-        let input = Pieces(stream.chunks(piece).map(<[u8]>::to_vec).collect());
+        let mut input = Chunks::default();
+        pieces.cut(stream, |piece| {
+            input.0.push_back(piece.to_vec());
+            true
+        });
         let mut replies = Vec::new();
         let read = async {
             client
@@ -91,9 +97,10 @@ fn serve(stream: &[u8], piece: usize) -> (Ended, Vec<u8>) {
 }
 
 /// Gives one piece for each read.
-struct Pieces(VecDeque<Vec<u8>>);
+#[derive(Default)]
+struct Chunks(VecDeque<Vec<u8>>);
 
-impl AsyncRead for Pieces {
+impl AsyncRead for Chunks {
     fn poll_read(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,

@@ -1,11 +1,10 @@
 //! What services of the platform answer, up to where the proxy goes and what it shows.
 
-use arbitrary::Unstructured;
 use ssh_proxy::fuzzing::{self, Answer, Refused};
 use ssh_proxy::target::{Endpoint, Target};
 
 use super::user_name;
-use crate::input::{byte, chunk};
+use crate::input::Input;
 use crate::runtime::runtime;
 
 /// Statuses that mean something to somebody.
@@ -22,15 +21,15 @@ const LONGEST: usize = 256;
 /// BBS, UAA and Cloud Controller answer: somebody gets on with values that cannot do harm where they
 /// go next, or is refused with one of our codes and a text of one line for the log.
 pub fn platform_answers(data: &[u8]) {
-    let mut input = Unstructured::new(data);
-    match byte(&mut input) % 3 {
+    let mut input = Input::new(data);
+    match input.byte() % 3 {
         0 => {
             let rows = answer(&mut input);
-            let desired = answer_to_its_end(&mut input);
+            let desired = answer(&mut input);
             check_target(bbs(rows, desired, GUID, 0));
         }
         1 => {
-            let answer = answer_to_its_end(&mut input);
+            let answer = answer(&mut input);
             let token = answer.and_then(|answer| block_on(fuzzing::token(answer)));
             match token {
                 Some(Ok(token)) => {
@@ -45,7 +44,7 @@ pub fn platform_answers(data: &[u8]) {
             }
         }
         _ => {
-            let answer = answer_to_its_end(&mut input);
+            let answer = answer(&mut input);
             let guid = answer.and_then(|answer| block_on(fuzzing::process_guid(answer)));
             match guid {
                 Some(Ok(guid)) => assert!((1..=LONGEST).contains(&guid.len())),
@@ -58,12 +57,12 @@ pub fn platform_answers(data: &[u8]) {
 
 /// From a user name to where the proxy would go: what BBS answers for it, in the right form.
 pub fn target_names(data: &[u8]) {
-    let mut input = Unstructured::new(data);
-    let name = String::from_utf8_lossy(chunk(&mut input)).into_owned();
+    let mut input = Input::new(data);
+    let name = String::from_utf8_lossy(input.short()).into_owned();
     let asked = user_name(&name);
     let (guid, index) = asked.unwrap_or((GUID.to_owned(), 0));
-    let rows = protobuf(chunk(&mut input).to_vec());
-    let desired = protobuf(input.take_rest().to_vec());
+    let rows = protobuf(input.bytes().to_vec());
+    let desired = protobuf(input.rest().to_vec());
     check_target(bbs(Some(rows), Some(desired), &guid, index));
 }
 
@@ -75,21 +74,9 @@ fn protobuf(body: Vec<u8>) -> Answer {
     }
 }
 
-/// An answer with a short body.
-fn answer(input: &mut Unstructured<'_>) -> Option<Answer> {
+fn answer(input: &mut Input<'_>) -> Option<Answer> {
     let (status, headers) = head(input)?;
-    let body = chunk(input).to_vec();
-    Some(Answer {
-        status,
-        headers,
-        body,
-    })
-}
-
-fn answer_to_its_end(input: &mut Unstructured<'_>) -> Option<Answer> {
-    let (status, headers) = head(input)?;
-    let rest = input.len();
-    let body = input.bytes(rest).unwrap_or_default().to_vec();
+    let body = input.bytes().to_vec();
     Some(Answer {
         status,
         headers,
@@ -99,21 +86,21 @@ fn answer_to_its_end(input: &mut Unstructured<'_>) -> Option<Answer> {
 
 type Head = (u16, Vec<(&'static str, Vec<u8>)>);
 
-fn head(input: &mut Unstructured<'_>) -> Option<Head> {
-    let choice = byte(input);
+fn head(input: &mut Input<'_>) -> Option<Head> {
+    let choice = input.byte();
     let status = match STATUSES[usize::from(choice & 15)] {
-        0 => u16::from(byte(input)) * 4,
+        0 => u16::from(input.byte()) * 4,
         status => status,
     };
     let mut headers = Vec::new();
     match choice >> 4 & 3 {
         0 => headers.push(("content-type", b"application/x-protobuf".to_vec())),
         1 => headers.push(("content-type", b"application/json".to_vec())),
-        2 => headers.push(("content-type", chunk(input).to_vec())),
+        2 => headers.push(("content-type", input.short().to_vec())),
         _ => {}
     }
     if choice & 0x40 != 0 {
-        headers.push(("x-cf-routererror", chunk(input).to_vec()));
+        headers.push(("x-cf-routererror", input.short().to_vec()));
     }
     Some((status, headers))
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::future::pending;
 use std::sync::{Arc, OnceLock};
 
-use arbitrary::Unstructured;
 use ssh_proto::Error;
 use ssh_proto::algorithm::Algorithms;
 use ssh_proto::crypto::random::SeededRandom;
@@ -20,8 +19,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadHalf, d
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::clear::{Packets, seal};
-use crate::input::{byte, chunk};
+use crate::input::Input;
+use crate::packets::Packets;
+use crate::proto::clear::packet;
 use crate::runtime::{runtime, settle};
 
 /// Steps of one run.
@@ -45,8 +45,8 @@ const MOST_CHANNELS: usize = 1024;
 /// that their user did not ask for, and users get nothing that the policy takes away; and nobody's
 /// silence makes the relay hold more than its bounds.
 pub fn relay(data: &[u8]) {
-    let mut input = Unstructured::new(data);
-    let denied = denied(byte(&mut input), byte(&mut input));
+    let mut input = Input::new(data);
+    let denied = denied(input.byte(), input.byte());
     let ended = runtime().block_on(run(&mut input, &denied));
     let (end, client, daemon) = ended;
     assert!(!matches!(end.reason, Error::Bug(_)), "{}", end.reason);
@@ -84,7 +84,7 @@ struct Heard {
     received: Vec<Vec<u8>>,
 }
 
-async fn run(input: &mut Unstructured<'_>, denied: &[Capability]) -> (RelayEnd, Heard, Heard) {
+async fn run(input: &mut Input<'_>, denied: &[Capability]) -> (RelayEnd, Heard, Heard) {
     let mut policy = Policy::default();
     denied
         .iter()
@@ -104,7 +104,7 @@ async fn run(input: &mut Unstructured<'_>, denied: &[Capability]) -> (RelayEnd, 
         if input.is_empty() || relay.is_finished() || sent > MOST_SENT {
             break;
         }
-        let choice = byte(input);
+        let choice = input.byte();
         let [client, daemon] = &mut ends;
         let (end, other) = if choice & 1 == 0 {
             (client, daemon)
@@ -202,28 +202,28 @@ impl End {
         *self.written.borrow()
     }
 
-    fn step(&mut self, choice: u8, input: &mut Unstructured<'_>) {
+    fn step(&mut self, choice: u8, input: &mut Input<'_>) {
         let mut stream = Vec::new();
         match choice & 7 {
-            0 => stream.extend_from_slice(chunk(input)),
+            0 => stream.extend_from_slice(input.short()),
             2 => {
-                let payload = chunk(input);
-                (0..=byte(input)).for_each(|_| seal(payload, &mut stream));
+                let payload = input.short();
+                (0..=input.byte()).for_each(|_| stream.extend(packet(payload)));
             }
             // Large packets of data, to fill what can be full.
             3 => {
-                let mut payload = chunk(input).to_vec();
+                let mut payload = input.short().to_vec();
                 payload.resize(payload.len() + 32 * 1024, 0);
-                (0..=byte(input) & 63).for_each(|_| seal(&payload, &mut stream));
+                (0..=input.byte() & 63).for_each(|_| stream.extend(packet(&payload)));
             }
             // Many channels.
             4 => {
-                let first = u32::from(byte(input)) << 8;
-                for number in first..first + 64 * u32::from(byte(input) & 31) {
-                    seal(&channel(number), &mut stream);
+                let first = u32::from(input.byte()) << 8;
+                for number in first..first + 64 * u32::from(input.byte() & 31) {
+                    stream.extend(packet(&channel(number)));
                 }
             }
-            _ => seal(chunk(input), &mut stream),
+            _ => stream.extend(packet(input.short())),
         }
         self.to_send += stream.len();
         if !is_data(&stream) {

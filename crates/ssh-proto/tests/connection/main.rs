@@ -8,6 +8,8 @@ mod hostile;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod operations;
+#[cfg(test)]
 mod rules;
 #[cfg(test)]
 #[path = "../support/mod.rs"]
