@@ -1,7 +1,7 @@
 //! Targets of ssh-proto: what a peer can send to each of its layers.
 
 mod channels;
-mod clear;
+pub(crate) mod clear;
 mod deframer;
 mod ident;
 mod kex;

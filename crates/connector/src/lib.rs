@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod hosts;
 mod resolver;
 

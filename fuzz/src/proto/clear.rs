@@ -223,7 +223,7 @@ pub(super) fn everything() -> Algorithms {
 }
 
 /// A payload in a packet without protection.
-pub(super) fn packet(payload: &[u8]) -> Vec<u8> {
+pub(crate) fn packet(payload: &[u8]) -> Vec<u8> {
     let padding = 4 + (8 - (5 + payload.len() + 4) % 8) % 8;
     let mut packet = Vec::with_capacity(5 + payload.len() + padding);
     packet.put_u32(u32::try_from(1 + payload.len() + padding).expect("inputs are short"));

@@ -25,6 +25,8 @@ use crate::msg;
 use crate::wire::{Put, Reader, printable};
 
 mod buffer;
+#[cfg(fuzzing)]
+mod clear;
 mod config;
 mod exchange;
 mod ext_info;

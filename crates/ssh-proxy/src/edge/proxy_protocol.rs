@@ -26,7 +26,7 @@ const LONGEST_V2: usize = 2048;
 
 /// Whose connection it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub enum Origin {
     /// This user's.
     User(SocketAddr),
     /// The balancer's own, such as a health check, or one of which it does not know more.
@@ -35,7 +35,7 @@ pub(crate) enum Origin {
 
 /// No header, or none that can be used.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub(crate) enum HeaderError {
+pub enum HeaderError {
     /// Nothing came: a probe.
     #[error("closed without a word")]
     Closed,
@@ -59,7 +59,7 @@ impl From<Malformed> for HeaderError {
 }
 
 /// Reads the header from the start of `stream`.
-pub(crate) async fn read(stream: &mut TcpStream) -> Result<Origin, HeaderError> {
+pub async fn read(stream: &mut TcpStream) -> Result<Origin, HeaderError> {
     let mut start = [0; START];
     let (first, rest) = start.split_at_mut(1);
     if !matches!(stream.read(first).await, Ok(1)) {
