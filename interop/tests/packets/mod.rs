@@ -262,6 +262,19 @@ impl Raw {
         }
     }
 
+    /// Writes the first `bytes` of the packet with this payload, and never the rest.
+    pub async fn stop_inside(self, payload: &[u8], bytes: usize) -> Self {
+        let (mut stream, mut transport) = self.wire.into_parts();
+        transport.send(&[payload]);
+        let part = transport.output().get(..bytes).expect("a longer packet");
+        within("writing", stream.write_all(part)).await.unwrap();
+        transport.sent(transport.output().len());
+        Self {
+            wire: Wire::new(stream, transport),
+            ..self
+        }
+    }
+
     /// Waits for the end: the reason code and the text of the server's DISCONNECT, behind which it
     /// has to close the connection.
     pub async fn disconnect(mut self) -> (u32, String) {
