@@ -108,7 +108,7 @@ impl Proxy {
         if let Some((stream, admission)) = admitted {
             let span = info_span!("handle-connection", remote_address = %admission.address);
             let session = self.session(stream, admission, deadline, stopping);
-            session.instrument(span).await;
+            Box::pin(session.instrument(span)).await;
         }
     }
 
@@ -132,7 +132,9 @@ impl Proxy {
             }
         };
         let mut watched = Watched::new(&mut login, &admission);
-        let (client, grant) = match accept(stream, transport, &mut watched, until).await {
+        // Each stage has memory of its own, so that none is there for those that are not reached.
+        let accepted = Box::pin(accept(stream, transport, &mut watched, until)).await;
+        let (client, grant) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 let offence = watch::offence(&error, login.undecided.is_some());
@@ -155,9 +157,8 @@ impl Proxy {
             stopping.wait().await;
             SHUTTING_DOWN.to_owned()
         };
-        let end = Relay::new(client, grant.daemon, limits, Arc::clone(&self.policy))
-            .run(stop)
-            .await;
+        let relay = Relay::new(client, grant.daemon, limits, Arc::clone(&self.policy));
+        let end = Box::pin(relay.run(stop)).await;
         info!(
             user = grant.user,
             principal,

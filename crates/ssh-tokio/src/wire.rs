@@ -161,15 +161,19 @@ impl<S: Socket> Authenticated<S> {
     }
 }
 
-/// Reads once from `stream` into `transport`.
+/// Reads once from `stream` into `transport`, which has a rest where nothing is there.
 pub(crate) fn poll_read<S: Socket>(
     stream: &mut S,
     transport: &mut Transport,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), Error>> {
     let mut buffer = ReadBuf::new(transport.input());
-    ready!(Pin::new(stream).poll_read(cx, &mut buffer)).map_err(|error| lost(&error))?;
+    let polled = Pin::new(stream).poll_read(cx, &mut buffer);
     let count = buffer.filled().len();
+    if polled.is_pending() {
+        transport.rest();
+    }
+    ready!(polled).map_err(|error| lost(&error))?;
     if count == 0 {
         return Poll::Ready(Err(Error::Lost("closed by the peer".into())));
     }

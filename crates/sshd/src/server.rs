@@ -90,22 +90,29 @@ impl Daemon {
 
     async fn handle(self: Arc<Self>, stream: TcpStream, mut stopping: Stopping) {
         info!("started");
-        let session = match self.log_in(stream, &mut stopping).await {
+        // Each stage has memory of its own, so that none is there for those that are not reached.
+        let session = match Box::pin(self.log_in(stream, &mut stopping)).await {
             Ok(session) => session,
             Err(error) => return error!(%error, "handshake-failed"),
         };
         let error = match self.connections.try_acquire() {
-            Ok(_permit) => {
-                let mut connection = Connection::new(Arc::clone(&self), session);
-                let error = tokio::select! {
-                    error = connection.run() => error,
-                    error = stopped(&mut stopping) => error,
-                };
-                connection.end(error).await
-            }
-            Err(_) => session.close(Error::Limit("too many connections")).await,
+            Ok(_permit) => Box::pin(self.connection(session, &mut stopping)).await,
+            Err(_) => Box::pin(session.close(Error::Limit("too many connections"))).await,
         };
         info!(reason = %error, "completed");
+    }
+
+    async fn connection(
+        self: &Arc<Self>,
+        session: Session<TcpStream>,
+        stopping: &mut Stopping,
+    ) -> Error {
+        let mut connection = Connection::new(Arc::clone(self), session);
+        let error = tokio::select! {
+            error = connection.run() => error,
+            error = stopped(stopping) => error,
+        };
+        Box::pin(connection.end(error)).await
     }
 
     async fn log_in(
@@ -118,7 +125,7 @@ impl Daemon {
         let mut login = Login(Arc::clone(self));
         let Ok(_permit) = self.logins.try_acquire() else {
             let refused = ready(Error::Limit("too many connections that are logging in"));
-            let accepted = accept(stream, transport, &mut login, refused).await;
+            let accepted = Box::pin(accept(stream, transport, &mut login, refused)).await;
             return Err(accepted.err().unwrap_or(Error::Bug("logged in at once")));
         };
         let until = async {
@@ -127,7 +134,7 @@ impl Daemon {
                 error = stopped(stopping) => error,
             }
         };
-        let (wire, ()) = accept(stream, transport, &mut login, until).await?;
+        let (wire, ()) = Box::pin(accept(stream, transport, &mut login, until)).await?;
         Ok(Session::new(wire, self.server.bounds.of_connection()))
     }
 }

@@ -14,9 +14,9 @@ const HEADER: usize = 5;
 /// RFC 4253 section 6: at least so much padding.
 const LEAST_PADDING: usize = 4;
 
-/// RFC 4253 section 6.1: what every implementation must accept, and all that a peer needs before it
-/// is keyed.
-pub(super) const LONGEST_BEFORE_KEYS: usize = 35_000;
+/// RFC 4253 section 6.1: what every implementation must accept, and all that a peer needs before a user
+/// is authenticated.
+pub(super) const LONGEST_BEFORE_AUTH: usize = 35_000;
 
 /// What OpenSSH accepts. Longer packets would let a peer make us hold more.
 pub(super) const LONGEST: usize = 256 * 1024;
@@ -80,13 +80,24 @@ impl Inbound {
             next_sequence: 0,
             usage: Usage::default(),
             length: None,
-            longest: LONGEST_BEFORE_KEYS,
+            longest: LONGEST_BEFORE_AUTH,
         }
     }
 
     /// The sequence number of the packet that was opened last.
     pub(super) fn last_sequence(&self) -> u32 {
         self.next_sequence.wrapping_sub(1)
+    }
+
+    /// Takes long packets from now on: a user is authenticated.
+    pub(super) fn take_long(&mut self) {
+        self.longest = LONGEST;
+    }
+
+    /// How long the packet at the front of the input is with its code, once that is known, or 0.
+    pub(super) fn wanted(&self) -> usize {
+        let tag = self.opener.tag_length();
+        self.length.map_or(0, |length| 4 + length + tag)
     }
 
     /// Opens the packet at the front of `input` in place, if all of it is there.
@@ -101,7 +112,6 @@ impl Inbound {
         };
         let total = 4 + length + self.opener.tag_length();
         if input.len() < total {
-            input.spare(total - input.len());
             return Ok(None);
         }
         self.length = None;
@@ -151,7 +161,6 @@ impl Inbound {
     pub(super) fn take_keys(&mut self, opener: Opener, restart_sequence: bool) {
         self.opener = opener;
         self.usage = Usage::default();
-        self.longest = LONGEST;
         if restart_sequence {
             self.next_sequence = 0;
         }
