@@ -163,7 +163,7 @@ impl Edge {
             // Where balancers are named, whoever is not one is a user.
             return Some((peer, self.settings.source_is_user || !balancers.is_empty()));
         }
-        match proxy_protocol::read(stream).await {
+        match Box::pin(proxy_protocol::read(stream)).await {
             Ok(Origin::User(address)) => {
                 debug!(balancer = %peer, remote_address = %address, "proxy-protocol");
                 Some((address, true))
