@@ -262,17 +262,17 @@ impl Raw {
         }
     }
 
-    /// Writes the first `bytes` of the packet with this payload, and never the rest.
-    pub async fn stop_inside(self, payload: &[u8], bytes: usize) -> Self {
-        let (mut stream, mut transport) = self.wire.into_parts();
+    /// Seals a payload and keeps it back: its packet, and the stream once more to write it to.
+    pub fn held_back(self, payload: &[u8]) -> (Self, TcpStream, Vec<u8>) {
+        let (stream, mut transport) = self.wire.into_parts();
+        let from = transport.output().len();
         transport.send(&[payload]);
-        let part = transport.output().get(..bytes).expect("a longer packet");
-        within("writing", stream.write_all(part)).await.unwrap();
-        transport.sent(transport.output().len());
-        Self {
-            wire: Wire::new(stream, transport),
-            ..self
-        }
+        let packet = transport.output()[from..].to_vec();
+        assert_eq!(from, 0, "something else is to be written first");
+        transport.sent(packet.len());
+        let (stream, other) = twice(stream);
+        let wire = Wire::new(stream, transport);
+        (Self { wire, ..self }, other, packet)
     }
 
     /// Waits for the end: the reason code and the text of the server's DISCONNECT, behind which it
@@ -486,6 +486,14 @@ pub fn recipient(packet: &[u8]) -> u32 {
 /// The number that stands at `offset`.
 pub fn u32_at(packet: &[u8], offset: usize) -> u32 {
     u32::from_be_bytes(packet[offset..offset + 4].try_into().unwrap())
+}
+
+/// Two ends of one stream in this process.
+pub fn twice(stream: TcpStream) -> (TcpStream, TcpStream) {
+    let stream = stream.into_std().unwrap();
+    let other = stream.try_clone().unwrap();
+    let again = |stream| TcpStream::from_std(stream).unwrap();
+    (again(stream), again(other))
 }
 
 // In the clear.

@@ -39,7 +39,7 @@ pub enum Stage {
     Served,
     /// A long packet under keys is announced, and no more.
     InPacket,
-    /// Most of a long packet under keys is sent.
+    /// One byte before the end of a long packet under keys.
     InLongPacket,
 }
 
@@ -76,14 +76,14 @@ pub fn opening() -> (Vec<u8>, Vec<u8>) {
 }
 
 /// The payload of a long IGNORE that comes to just the longest packet before keys.
-fn long_ignore() -> Vec<u8> {
+pub fn long_ignore() -> Vec<u8> {
     let mut payload = vec![msg::IGNORE];
     payload.put_string(&vec![0; 32 * 1024 - 5]);
     payload
 }
 
 /// The longest packet that is allowed without keys: packet_length, padding_length, an IGNORE.
-fn longest_clear() -> Vec<u8> {
+pub fn longest_clear() -> Vec<u8> {
     let length: usize = 34_996;
     let mut packet = Vec::new();
     packet.put_u32(length as u32);
@@ -143,20 +143,22 @@ impl Held {
 }
 
 async fn keyed(stage: Stage, address: SocketAddr) -> Raw {
-    match stage {
-        Stage::Keyed => {
-            let mut raw = Raw::keyed(address).await;
-            raw.flush().await.unwrap();
-            raw
-        }
-        Stage::Served => Raw::served(address).await,
-        Stage::InPacket => Raw::served(address).await.stop_inside(&long_ignore(), 64).await,
-        _ => {
-            let payload = long_ignore();
-            let most = payload.len();
-            Raw::served(address).await.stop_inside(&payload, most).await
-        }
+    if stage == Stage::Keyed {
+        let mut raw = Raw::keyed(address).await;
+        raw.flush().await.unwrap();
+        return raw;
     }
+    let raw = Raw::served(address).await;
+    let (raw, mut stream, packet) = match stage {
+        Stage::Served => return raw,
+        _ => raw.held_back(&long_ignore()),
+    };
+    let part = match stage {
+        Stage::InPacket => 64,
+        _ => packet.len() - 1,
+    };
+    stream.write_all(&packet[..part]).await.unwrap();
+    raw
 }
 
 /// Many connections that have stopped.
@@ -183,15 +185,16 @@ impl Crowd {
         }
     }
 
-    /// Waits until all are cut, and checks what each is told.
-    pub async fn is_cut(self, patience: Duration, reason: u32, text: &str) -> usize {
+    /// Waits until all are cut, and checks what each is told; gives how many there were.
+    pub async fn is_cut(self, patience: Duration, expected: (u32, &str)) -> usize {
         let mut tasks = JoinSet::new();
         for held in self.held {
             tasks.spawn(held.disconnect(patience));
         }
         let mut cut = 0;
         while let Some(told) = tasks.join_next().await {
-            assert_eq!(told.unwrap(), (reason, text.to_owned()));
+            let (reason, text) = told.unwrap();
+            assert_eq!((reason, text.as_str()), expected);
             cut += 1;
         }
         cut

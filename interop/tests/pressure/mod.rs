@@ -5,6 +5,7 @@
 //! | this one   | cells that take much, and users who log in meanwhile                       |
 //! | [`gauge`]  | what a program takes of the machine: memory, descriptors, processor time   |
 //! | [`crowd`]  | connections that stop at some point of their login, and how they end        |
+//! | [`drip`]   | connections that go on, a byte at a time                                    |
 #![allow(
     dead_code,
     unreachable_pub,
@@ -27,6 +28,7 @@ use serde_json::json;
 use crate::packets::{Door, Raw, daemon_door, options, proxy_door};
 
 pub mod crowd;
+pub mod drip;
 pub mod gauge;
 
 /// A door, and the program behind it.
