@@ -51,7 +51,8 @@ pub fn now() -> Instant {
 /// A transport and the stream that it runs on.
 pub struct Wire<S> {
     stream: S,
-    transport: Transport,
+    /// Boxed, since futures keep a place for each value that is moved through them.
+    transport: Box<Transport>,
     unflushed: bool,
 }
 
@@ -60,7 +61,7 @@ impl<S: Socket> Wire<S> {
     pub fn new(stream: S, transport: Transport) -> Self {
         Self {
             stream,
-            transport,
+            transport: Box::new(transport),
             unflushed: false,
         }
     }
@@ -77,7 +78,7 @@ impl<S: Socket> Wire<S> {
 
     /// The two parts again.
     pub fn into_parts(self) -> (S, Transport) {
-        (self.stream, self.transport)
+        (self.stream, *self.transport)
     }
 
     /// Reads once.
