@@ -36,6 +36,8 @@ use ssh_tokio::wire::now;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+pub mod impostor;
+
 /// No step of a test takes so long unless something hangs.
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
