@@ -161,6 +161,14 @@ impl Raw {
         self.wire.transport_mut().accept_host_key().unwrap();
     }
 
+    /// Exchanges keys, unless the other end does not want to.
+    pub async fn has_keys(mut self) {
+        if within("key exchange", self.wire.next()).await.is_ok() {
+            let _ = self.wire.transport_mut().accept_host_key();
+            let _ = self.wire.flush().await;
+        }
+    }
+
     /// Connects up to the point where authentication may begin.
     pub async fn served(address: SocketAddr) -> Self {
         let mut raw = Self::connect(address).await;
@@ -240,6 +248,11 @@ impl Raw {
     /// Sends a payload, whatever it is.
     pub fn send(&mut self, payload: &[u8]) {
         self.wire.transport_mut().send(&[payload]);
+    }
+
+    /// Asks for new keys.
+    pub fn start_rekey(&mut self) {
+        self.wire.transport_mut().start_rekey(now());
     }
 
     /// Writes what was sent.

@@ -121,7 +121,8 @@ impl Held {
                 [identification, packet].concat()
             }
         };
-        stream.write_all(&said).await.unwrap();
+        // Who is turned away meanwhile notices when it reads.
+        let _ = stream.write_all(&said).await;
         Self::Clear(stream)
     }
 

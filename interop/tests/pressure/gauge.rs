@@ -6,11 +6,15 @@ use std::pin::pin;
 use std::time::Duration;
 
 use devcell::rig::Process;
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::support::user::until;
 
 /// How often memory is looked at while something goes on.
 const SAMPLING: Duration = Duration::from_millis(20);
+
+/// The room that programs keep for those who are in: [`ssh_tokio::serve::HEADROOM`].
+const HEADROOM: u64 = ssh_tokio::serve::HEADROOM as u64;
 
 /// One running program.
 #[derive(Clone, Copy)]
@@ -50,6 +54,31 @@ impl Gauge {
         let (_, rest) = stat.rsplit_once(") ").unwrap();
         let fields: Vec<&str> = rest.split(' ').collect();
         fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    }
+
+    /// From now on it may have only so many descriptors.
+    pub fn may_open(self, descriptors: usize) {
+        self.limit(Resource::Nofile, descriptors as u64);
+    }
+
+    /// From now on it may have so many bytes of memory of its own, beside what it has already reserved
+    /// and the room that it keeps for those who are in. Gives the whole, in kB.
+    ///
+    /// RLIMIT_DATA counts what is private and can be written; RLIMIT_AS would count what the C library
+    /// only reserves for the heaps of threads, 64 MiB for each.
+    pub fn may_take(self, bytes: u64) -> u64 {
+        let limit = self.status_kb("VmData") * 1024 + HEADROOM + bytes;
+        self.limit(Resource::Data, limit);
+        limit / 1024
+    }
+
+    fn limit(self, resource: Resource, most: u64) {
+        let limit = Rlimit {
+            current: Some(most),
+            maximum: Some(most),
+        };
+        let pid = Pid::from_raw(self.pid.try_into().unwrap());
+        prlimit(pid, resource, limit).unwrap();
     }
 
     /// Waits until it has no more descriptors than `before`.

@@ -6,6 +6,8 @@
 //! | [`gauge`]  | what a program takes of the machine: memory, descriptors, processor time   |
 //! | [`crowd`]  | connections that stop at some point of their login, and how they end        |
 //! | [`drip`]   | connections that go on, a byte at a time                                    |
+//! | [`flood`]  | peers that send without reading                                             |
+//! | [`storm`]  | many connections a second                                                   |
 #![allow(
     dead_code,
     unreachable_pub,
@@ -29,7 +31,9 @@ use crate::packets::{Door, Raw, daemon_door, options, proxy_door};
 
 pub mod crowd;
 pub mod drip;
+pub mod flood;
 pub mod gauge;
+pub mod storm;
 
 /// A door, and the program behind it.
 pub struct Front<'c> {
