@@ -20,9 +20,10 @@ use devcell::rig::LogLevel;
 use devcell::{Cell, CellOptions};
 use packets::*;
 use pressure::crowd::{Crowd, Stage};
+use pressure::flood::{Deaf, all_rest};
 use pressure::gauge::Gauge;
 use pressure::storm::{Gust, Storm};
-use pressure::{Front, fronts, roomy, user_gets_in, users_get_in_during};
+use pressure::{Front, fronts, user_gets_in, users_get_in_during};
 use serde_json::json;
 use ssh_proto::msg;
 use ssh_proto::wire::Put;
@@ -47,11 +48,18 @@ const TOO_MANY: usize = 64;
 /// For so long a program without descriptors is looked at.
 const STARVED: Duration = Duration::from_secs(2);
 
-/// Memory that a program may have, in the long form; and in kB.
+/// Memory that a program may take beside what it has, in the long form.
 const MEMORY: u64 = 256 << 20;
 
-/// Connections that each cost some 44 kB: together more than a program may have.
-const HUNGRY: usize = 10_000;
+/// Connections that may log in at the proxy at a time, in the long form: as many as by default.
+const LOGINS_OF_PROXY: usize = 4096;
+
+/// Connections before their login that cost some 44 kB each.
+const HUNGRY: usize = 8_000;
+
+/// Users who ask without end and do not read, and how much they ask.
+const DEAF: usize = 20;
+const DEAF_BYTES: usize = 160 << 20;
 
 /// Connections that take all they may, in the long form.
 const GREEDY: usize = 100;
@@ -75,6 +83,7 @@ async fn a_storm_of_connections_keeps_nobody_out() {
     let cell = Cell::start(quiet()).await.unwrap();
     for Front { door, program } in fronts(&cell) {
         let mut bystander = Bystander::enter(&door).await;
+        bystander.is_undisturbed().await;
         let gauge = Gauge::of(program);
         let before = gauge.descriptors();
         for gust in Gust::ALL {
@@ -103,6 +112,7 @@ async fn without_descriptors_sessions_live_on_and_nothing_spins() {
     let cell = Cell::start(quiet()).await.unwrap();
     for Front { door, program } in fronts(&cell) {
         let mut bystander = Bystander::enter(&door).await;
+        bystander.is_undisturbed().await;
         let gauge = Gauge::of(program);
         let before = gauge.descriptors();
         gauge.may_open(before + DESCRIPTORS);
@@ -130,25 +140,39 @@ async fn without_descriptors_sessions_live_on_and_nothing_spins() {
     cell.stop().await;
 }
 
+/// The numbers of connections bound the memory: what is over them is shed, and what is in is served.
 #[tokio::test(flavor = "multi_thread")]
-async fn without_memory_new_connections_are_shed_and_sessions_live_on() {
+async fn with_little_memory_new_connections_are_shed_and_sessions_live_on() {
     for index in 0..2 {
-        let cell = Cell::start(roomy(2 * HUNGRY, Duration::from_secs(600)));
-        let cell = cell.await.unwrap();
+        let mut options = quiet();
+        options.proxy_config = json!({"max_unauthenticated_connections": tenth(LOGINS_OF_PROXY)});
+        let cell = Cell::start(options).await.unwrap();
         let Front { door, program } = &fronts(&cell)[index];
         let mut bystander = Bystander::enter(door).await;
+        bystander.is_undisturbed().await;
         let gauge = Gauge::of(program);
-        let limit = gauge.may_take(tenth(MEMORY));
-        let crowd = Crowd::gather(door.address, &[Stage::InLongestClear], tenth(HUNGRY)).await;
+        let before = gauge.descriptors();
+        gauge.may_take(tenth(MEMORY));
+        let mut deaf = Vec::new();
+        for _ in 0..tenth(DEAF) {
+            let mut one = Deaf::on(Raw::login(door).await.unwrap().into_wire());
+            one.floods(&[msg::PING, 0, 0, 0, 0], tenth(DEAF_BYTES))
+                .await;
+            deaf.push(one);
+        }
+        let stages = [Stage::InLongestClear];
+        let crowd = Crowd::gather(door.address, &stages, tenth(HUNGRY)).await;
+        bystander.is_undisturbed().await;
+        all_rest(&[gauge]).await;
         println!(
-            "{}: {} kB of {limit} in use, {} descriptors",
+            "{}: {} kB in use, {} connections",
             door.name,
             gauge.memory_kb(),
-            gauge.descriptors()
+            gauge.descriptors() - before
         );
         bystander.is_undisturbed().await;
-        assert!(program.is_running(), "{}", door.name);
-        drop(crowd);
+        drop((crowd, deaf));
+        gauge.has_given_back(before).await;
         bystander.all_is_well().await;
         cell.stop().await;
     }
@@ -217,7 +241,11 @@ async fn who_takes_all_that_a_connection_may_have_takes_it_from_nobody_else() {
         bystander.all_is_well().await;
         for (index, gauge) in programs.into_iter().enumerate() {
             let each = (gauge.memory_kb() - before[index]) / crowd.len() as u64;
-            println!("{}, {}: {each} kB each", door.name, ["proxy", "daemon"][index]);
+            println!(
+                "{}, {}: {each} kB each",
+                door.name,
+                ["proxy", "daemon"][index]
+            );
             assert!(each <= GREEDY_KB[index], "{}: {each} kB", door.name);
         }
         drop(crowd);

@@ -13,9 +13,10 @@ mod pressure;
 mod support;
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use devcell::Cell;
+use devcell::{Cell, CellOptions};
 use pressure::crowd::{Crowd, Stage};
 use pressure::drip::{Drip, Place};
 use pressure::gauge::Gauge;
@@ -34,6 +35,9 @@ const USERS: usize = 10;
 
 /// What those are told that did not log in in time.
 const TOO_LONG: (u32, &str) = (11, "timeout: login takes too long");
+
+/// What those are told that take long while others wait.
+const MAKE_ROOM: (u32, &str) = (2, "limit reached: too many connections that are logging in");
 
 /// Those whose memory is looked at, which is no matter of time.
 const MEASURED: usize = 1000;
@@ -61,7 +65,7 @@ fn patience() -> Duration {
 /// Both programs, one after the other: what gathers at the door is cut, and users log in all the time.
 async fn all_are_cut<F: Future<Output = usize>>(
     connections: usize,
-    gathered: impl Fn(std::net::SocketAddr) -> F,
+    gathered: impl Fn(SocketAddr) -> F,
 ) {
     for index in 0..2 {
         let cell = Cell::start(roomy(connections + 100, login_timeout()));
@@ -83,9 +87,29 @@ async fn connections_that_stop_are_cut_at_the_deadline_and_keep_nobody_out() {
     let of_each = tenth(HELD);
     all_are_cut(of_each * Stage::ALL.len(), async |address| {
         let crowd = Crowd::gather(address, &Stage::ALL, of_each).await;
-        crowd.is_cut(patience(), TOO_LONG).await
+        crowd.is_cut(patience(), &[TOO_LONG]).await
     })
     .await;
+}
+
+/// A daemon has room for fewer, unless its operator wants it otherwise. It is never a tenth: who waits
+/// has to get in within the time that a login may take.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_connections_than_may_log_in_to_a_daemon_keep_nobody_out() {
+    let options = CellOptions {
+        daemon_flags: vec![format!("-loginTimeout={}s", login_timeout().as_secs())],
+        ..roomy(HELD, login_timeout())
+    };
+    let cell = Cell::start(options).await.unwrap();
+    let [_, Front { door, .. }] = &fronts(&cell);
+    let crowd = Crowd::gather(door.address, &[Stage::Silent], HELD).await;
+    for _ in 0..USERS {
+        user_gets_in(door).await;
+    }
+    // For the last of them nobody waits.
+    let cut = crowd.is_cut(patience(), &[MAKE_ROOM, TOO_LONG]).await;
+    assert_eq!(cut, HELD);
+    cell.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

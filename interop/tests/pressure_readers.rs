@@ -140,7 +140,9 @@ async fn who_does_not_read_what_a_command_prints_costs_little() {
     for door in doors(&place.cell) {
         let raw = prints_without_end(&door).await;
         let _deaf = Deaf::on(raw.into_wire());
-        place.bears(&format!("{}, a command", door.name), place.rests()).await;
+        place
+            .bears(&format!("{}, a command", door.name), place.rests())
+            .await;
     }
     place.cell.stop().await;
 }
@@ -168,7 +170,9 @@ async fn who_does_not_read_what_comes_through_a_forward_costs_little() {
         }
         raw.flush().await.unwrap();
         let _deaf = Deaf::on(raw.into_wire());
-        place.bears(&format!("{}, forwards", door.name), place.rests()).await;
+        place
+            .bears(&format!("{}, forwards", door.name), place.rests())
+            .await;
     }
     talking.abort();
     place.cell.stop().await;
@@ -204,7 +208,9 @@ async fn who_asks_for_a_file_and_does_not_read_it_costs_little() {
         }
         raw.flush().await.unwrap();
         let _deaf = Deaf::on(raw.into_wire());
-        place.bears(&format!("{}, a file", door.name), place.rests()).await;
+        place
+            .bears(&format!("{}, a file", door.name), place.rests())
+            .await;
     }
     place.cell.stop().await;
 }
@@ -252,7 +258,9 @@ async fn who_wants_new_keys_again_and_again_gets_them_and_costs_little() {
                 raw.wait_for(msg::REQUEST_FAILURE).await.unwrap();
             }
         };
-        place.bears(&format!("{}, new keys", door.name), rekeys).await;
+        place
+            .bears(&format!("{}, new keys", door.name), rekeys)
+            .await;
     }
     place.cell.stop().await;
 }

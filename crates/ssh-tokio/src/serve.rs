@@ -15,14 +15,6 @@ use tokio::task::JoinSet;
 /// the loop would spin, since the connection stays in the queue.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// No connection is accepted unless there is so much memory left for those that there are: a process
-/// that gets none when it needs some is ended by it. It is some thirty times what a peer can make us hold
-/// that asks and does not read. Allocations of this size never come from a heap of the C library's.
-pub const HEADROOM: usize = 48 * 1024 * 1024;
-
-/// How large the pieces are in which the heap is asked for all that.
-const PIECE: usize = 16 * 1024;
-
 /// A peer that does not acknowledge anything for so long is gone.
 const DEAD_PEER: Duration = Duration::from_secs(120);
 
@@ -96,7 +88,6 @@ pub async fn serve_and_drain<F>(
                 .acquire_owned()
                 .await
                 .map_err(io::Error::other)?;
-            has_headroom()?;
             let (stream, peer) = listener.accept().await?;
             Ok::<_, io::Error>((stream, peer, permit))
         };
@@ -122,26 +113,6 @@ pub async fn serve_and_drain<F>(
     drop(running);
     // What is left after that goes with the set.
     let _ = tokio::time::timeout(STOP_TIMEOUT, all(&mut tasks)).await;
-}
-
-/// Whether there is memory for more than those that there are.
-///
-/// Address space costs two calls of the kernel and is limited where memory is: by setrlimit(2), or where
-/// it may not be promised twice. Where there is no more of it, the heap may still have enough.
-fn has_headroom() -> io::Result<()> {
-    if reserve(HEADROOM).is_some() {
-        return Ok(());
-    }
-    let pieces: Option<Vec<_>> = (0..HEADROOM / PIECE).map(|_| reserve(PIECE)).collect();
-    pieces.map(drop).ok_or(io::ErrorKind::OutOfMemory.into())
-}
-
-/// Memory of this size, if there is any.
-fn reserve(size: usize) -> Option<Vec<u8>> {
-    let mut room = Vec::new();
-    room.try_reserve_exact(size).ok()?;
-    // The optimiser would know without asking.
-    Some(std::hint::black_box(room))
 }
 
 /// Waits for the end of all tasks.

@@ -25,8 +25,8 @@ use crate::connection::Connection;
 use crate::environment::DaemonEnvironment;
 use crate::logins::Logins;
 
-/// Connections that wait for room to log in, or are told that there is none for their session; more
-/// wait to be accepted.
+/// Connections beyond the bounds that wait for room to log in or are told that there is none for them;
+/// more wait to be accepted.
 const WAITING: usize = 64;
 
 /// How the daemon serves.

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::interval;
 
-use super::crowd::{Held, longest_clear, long_ignore, opening};
+use super::crowd::{Held, long_ignore, longest_clear, opening};
 use crate::packets::{Raw, clear_packet, twice};
 
 /// Far below all that a server could take for silence; and what drips lasts longer than any deadline.

@@ -58,14 +58,18 @@ pub const FLOODS: &[(&str, Flood)] = &[
     ("opens of unknown types", |_| {
         open("flood@example.com", 7, 1 << 20, 1 << 15)
     }),
-    ("opens of sessions", |_| open("session", 7, 1 << 20, 1 << 15)),
+    ("opens of sessions", |_| {
+        open("session", 7, 1 << 20, 1 << 15)
+    }),
     ("channel requests", |peer| {
         request(peer, "flood@example.com", true, &[])
     }),
     ("windows of nothing", |peer| window_adjust(peer, 0)),
     ("windows of one byte", |peer| window_adjust(peer, 1)),
     ("late EXT_INFO", |_| vec![msg::EXT_INFO, 0, 0, 0, 0]),
-    ("replies to nothing", |peer| plain(msg::CHANNEL_SUCCESS, peer)),
+    ("replies to nothing", |peer| {
+        plain(msg::CHANNEL_SUCCESS, peer)
+    }),
 ];
 
 fn with_string(number: u8, length: usize) -> Vec<u8> {

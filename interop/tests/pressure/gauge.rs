@@ -13,9 +13,6 @@ use crate::support::user::until;
 /// How often memory is looked at while something goes on.
 const SAMPLING: Duration = Duration::from_millis(20);
 
-/// The room that programs keep for those who are in: [`ssh_tokio::serve::HEADROOM`].
-const HEADROOM: u64 = ssh_tokio::serve::HEADROOM as u64;
-
 /// One running program.
 #[derive(Clone, Copy)]
 pub struct Gauge {
@@ -61,15 +58,13 @@ impl Gauge {
         self.limit(Resource::Nofile, descriptors as u64);
     }
 
-    /// From now on it may have so many bytes of memory of its own, beside what it has already reserved
-    /// and the room that it keeps for those who are in. Gives the whole, in kB.
+    /// From now on it may have so many bytes of memory of its own, beside what it has already reserved.
     ///
     /// RLIMIT_DATA counts what is private and can be written; RLIMIT_AS would count what the C library
     /// only reserves for the heaps of threads, 64 MiB for each.
-    pub fn may_take(self, bytes: u64) -> u64 {
-        let limit = self.status_kb("VmData") * 1024 + HEADROOM + bytes;
-        self.limit(Resource::Data, limit);
-        limit / 1024
+    pub fn may_take(self, bytes: u64) {
+        let reserved = self.status_kb("VmData") * 1024;
+        self.limit(Resource::Data, reserved + bytes);
     }
 
     fn limit(self, resource: Resource, most: u64) {

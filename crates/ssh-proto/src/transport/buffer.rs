@@ -169,7 +169,8 @@ impl Buffer {
     }
 
     fn grow(&mut self, size: usize) {
-        self.bytes.reserve_exact(size.saturating_sub(self.bytes.len()));
+        self.bytes
+            .reserve_exact(size.saturating_sub(self.bytes.len()));
         self.bytes.resize(size, 0);
     }
 }
