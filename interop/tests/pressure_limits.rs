@@ -16,14 +16,13 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use devcell::rig::LogLevel;
 use devcell::{Cell, CellOptions};
 use packets::*;
 use pressure::crowd::{Crowd, Stage};
 use pressure::flood::{Deaf, all_rest};
 use pressure::gauge::Gauge;
 use pressure::storm::{Gust, Storm};
-use pressure::{Front, fronts, user_gets_in, users_get_in_during};
+use pressure::{Front, fronts, plain_cell, user_gets_in, users_get_in_during};
 use serde_json::json;
 use ssh_proto::msg;
 use ssh_proto::wire::Put;
@@ -68,19 +67,14 @@ const GREEDY: usize = 100;
 /// environment for each of 64 sessions.
 const GREEDY_KB: [u64; 2] = [4 * 1024, 16 * 1024];
 
-/// A cell that logs little, whose users come without a balancer.
-fn quiet() -> CellOptions {
-    CellOptions {
-        proxy_log_level: LogLevel::Info,
-        daemon_log_level: LogLevel::Fatal,
-        proxy_config: json!({"source_is_user": true}),
-        ..options()
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storm_of_connections_keeps_nobody_out() {
-    let cell = Cell::start(quiet()).await.unwrap();
+    let options = CellOptions {
+        // The proxy keeps a book of sources then.
+        proxy_config: json!({"source_is_user": true}),
+        ..plain_cell()
+    };
+    let cell = Cell::start(options).await.unwrap();
     for Front { door, program } in fronts(&cell) {
         let mut bystander = Bystander::enter(&door).await;
         bystander.is_undisturbed().await;
@@ -109,7 +103,7 @@ async fn a_storm_of_connections_keeps_nobody_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_descriptors_sessions_live_on_and_nothing_spins() {
-    let cell = Cell::start(quiet()).await.unwrap();
+    let cell = Cell::start(plain_cell()).await.unwrap();
     for Front { door, program } in fronts(&cell) {
         let mut bystander = Bystander::enter(&door).await;
         bystander.is_undisturbed().await;
@@ -144,8 +138,10 @@ async fn without_descriptors_sessions_live_on_and_nothing_spins() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_little_memory_new_connections_are_shed_and_sessions_live_on() {
     for index in 0..2 {
-        let mut options = quiet();
-        options.proxy_config = json!({"max_unauthenticated_connections": tenth(LOGINS_OF_PROXY)});
+        let options = CellOptions {
+            proxy_config: json!({"max_unauthenticated_connections": tenth(LOGINS_OF_PROXY)}),
+            ..plain_cell()
+        };
         let cell = Cell::start(options).await.unwrap();
         let Front { door, program } = &fronts(&cell)[index];
         let mut bystander = Bystander::enter(door).await;
@@ -224,7 +220,7 @@ async fn greedy(door: Door) -> Raw {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_takes_all_that_a_connection_may_have_takes_it_from_nobody_else() {
     for index in 0..2 {
-        let cell = Cell::start(quiet()).await.unwrap();
+        let cell = Cell::start(plain_cell()).await.unwrap();
         let Front { door, .. } = &fronts(&cell)[index];
         user_gets_in(&proxy_door(&cell)).await;
         let mut bystander = Bystander::enter(door).await;

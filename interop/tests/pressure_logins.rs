@@ -87,7 +87,7 @@ async fn connections_that_stop_are_cut_at_the_deadline_and_keep_nobody_out() {
     let of_each = tenth(HELD);
     all_are_cut(of_each * Stage::ALL.len(), async |address| {
         let crowd = Crowd::gather(address, &Stage::ALL, of_each).await;
-        crowd.is_cut(patience(), &[TOO_LONG]).await
+        crowd.sees_the_end(patience(), &[TOO_LONG]).await
     })
     .await;
 }
@@ -107,7 +107,7 @@ async fn more_connections_than_may_log_in_to_a_daemon_keep_nobody_out() {
         user_gets_in(door).await;
     }
     // For the last of them nobody waits.
-    let cut = crowd.is_cut(patience(), &[MAKE_ROOM, TOO_LONG]).await;
+    let cut = crowd.sees_the_end(patience(), &[MAKE_ROOM, TOO_LONG]).await;
     assert_eq!(cut, HELD);
     cell.stop().await;
 }

@@ -19,12 +19,11 @@ use std::future::{Future, pending};
 use std::net::Ipv4Addr;
 
 use devcell::Cell;
-use devcell::rig::LogLevel;
 use packets::impostor::Impostor;
 use packets::*;
 use pressure::flood::{Deaf, FLOODS, Taken, all_rest};
 use pressure::gauge::Gauge;
-use pressure::user_gets_in;
+use pressure::{plain_cell, user_gets_in};
 use ssh_proto::msg;
 use ssh_proto::wire::Put;
 use ssh_tokio::Wire;
@@ -60,12 +59,7 @@ struct Place {
 
 impl Place {
     async fn new() -> Self {
-        let options = devcell::CellOptions {
-            proxy_log_level: LogLevel::Info,
-            daemon_log_level: LogLevel::Error,
-            ..options()
-        };
-        let cell = Cell::start(options).await.unwrap();
+        let cell = Cell::start(plain_cell()).await.unwrap();
         for _ in 0..5 {
             user_gets_in(&proxy_door(&cell)).await;
         }

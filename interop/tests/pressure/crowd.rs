@@ -187,7 +187,7 @@ impl Crowd {
     }
 
     /// Waits until all are cut, and checks that each is told one of these; gives how many there were.
-    pub async fn is_cut(self, patience: Duration, expected: &[(u32, &str)]) -> usize {
+    pub async fn sees_the_end(self, patience: Duration, expected: &[(u32, &str)]) -> usize {
         let mut tasks = JoinSet::new();
         for held in self.held {
             tasks.spawn(held.disconnect(patience));

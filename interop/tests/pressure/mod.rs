@@ -55,13 +55,22 @@ pub fn fronts(cell: &Cell) -> [Front<'_>; 2] {
     ]
 }
 
-/// A cell whose programs let this many connections log in at a time, each for so long, and log what
-/// operators see.
+/// A cell of programs that log what operators see, with the times and bounds that they have by default.
+pub fn plain_cell() -> CellOptions {
+    CellOptions {
+        proxy_log_level: LogLevel::Info,
+        daemon_log_level: LogLevel::Fatal,
+        proxy_config: json!({}),
+        // It is looked for at the start, in a time that a busy machine may not have.
+        loggregator: false,
+        ..options()
+    }
+}
+
+/// A cell whose programs let this many connections log in at a time, each for so long.
 pub fn roomy(logins: usize, login_timeout: Duration) -> CellOptions {
     let seconds = login_timeout.as_secs();
     CellOptions {
-        proxy_log_level: LogLevel::Info,
-        daemon_log_level: LogLevel::Error,
         proxy_config: json!({
             "max_unauthenticated_connections": logins,
             "login_timeout": format!("{seconds}s"),
@@ -70,7 +79,7 @@ pub fn roomy(logins: usize, login_timeout: Duration) -> CellOptions {
             format!("-maxLogins={logins}"),
             format!("-loginTimeout={seconds}s"),
         ],
-        ..options()
+        ..plain_cell()
     }
 }
 
