@@ -10,21 +10,14 @@
 
 mod packets;
 
-use std::net::Ipv4Addr;
-use std::sync::Arc;
-
 use devcell::Cell;
-use devcell::bbs::messages::NetInfo;
+use packets::impostor::Impostor;
 use packets::*;
-use ssh_proto::algorithm::Algorithms;
-use ssh_proto::auth::Methods;
-use ssh_proto::key::PublicKey;
-use ssh_proto::transport::{Config, Event};
+use ssh_proto::transport::Event;
 use ssh_proto::wire::Put;
 use ssh_proto::{Error, msg};
-use ssh_tokio::{Attempt, Authenticator, Denied, Wire, accept};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::Instant;
+use ssh_tokio::Wire;
+use tokio::net::TcpStream;
 
 /// Reason codes of RFC 4253 section 11.1.
 const PROTOCOL_ERROR: u32 = 2;
@@ -267,69 +260,6 @@ async fn what_peers_say_stays_short_and_harmless_in_the_logs() {
 }
 
 // Hostile instances.
-
-/// Lets in whoever knocks.
-struct Welcome;
-
-impl Authenticator for Welcome {
-    type Grant = ();
-
-    fn methods(&self) -> Methods {
-        Methods::PublicKey
-    }
-
-    fn knows_key(&self, _: &PublicKey) -> bool {
-        true
-    }
-
-    async fn authenticate(&mut self, _: &str, attempt: Attempt) -> Result<(), Denied> {
-        match attempt {
-            Attempt::Key(_) => Ok(()),
-            _ => Err(Denied::Retry(None)),
-        }
-    }
-}
-
-/// A program in the container that has the instance's key and got hold of its port.
-struct Impostor(TcpListener);
-
-impl Impostor {
-    /// Takes the place of the second instance's daemon.
-    async fn instead_of_the_second(cell: &Cell) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        cell.bbs()
-            .update(|state| state.actual[1].net_info = Some(NetInfo::plain(2222, port)));
-        Self(listener)
-    }
-
-    /// A user who logs in through the proxy, and the impostor's end.
-    async fn meet(&self, cell: &Cell) -> (Raw, Wire<TcpStream>) {
-        let user = async {
-            let login = &cell.logins()[1];
-            let mut raw = Raw::served(cell.proxy_address()).await;
-            let tried = raw.try_password(&login.user, &login.password).await;
-            assert_eq!(tried, Ok(true));
-            raw
-        };
-        let impostor = async {
-            let (stream, _) = self.0.accept().await.unwrap();
-            let key = instance_key(cell);
-            let config = Config::server("SSH-2.0-x", Algorithms::default(), vec![key]);
-            let deadline = Instant::now() + PATIENCE;
-            let accepted = accept(
-                stream,
-                Arc::new(config),
-                &mut Welcome,
-                ssh_tokio::login_deadline(deadline),
-            )
-            .await;
-            let (authenticated, ()) = accepted.unwrap();
-            authenticated.into_wire()
-        };
-        within("the meeting", async { tokio::join!(user, impostor) }).await
-    }
-}
 
 async fn next_packet(wire: &mut Wire<TcpStream>) -> Result<Vec<u8>, Error> {
     within("waiting for the proxy", wire.flush()).await?;
