@@ -69,11 +69,15 @@ impl ClientAuth {
     pub fn handle(&mut self, transport: &mut Transport) -> Result<Progress, Error> {
         match (self.accepted, transport.packet().first().copied()) {
             (false, Some(msg::SERVICE_ACCEPT)) => {
+                check_service(transport.packet())?;
                 self.accepted = true;
                 self.try_next(transport, "none left")?;
                 Ok(Progress::Pending)
             }
             (true, Some(msg::USERAUTH_SUCCESS)) => {
+                let mut reader = Reader::new(transport.packet());
+                reader.u8()?;
+                reader.finish()?;
                 transport.set_authenticated();
                 Ok(Progress::Success)
             }
@@ -81,6 +85,8 @@ impl ClientAuth {
                 let mut reader = Reader::new(transport.packet());
                 reader.u8()?;
                 let methods = printable(reader.string()?, METHODS_IN_ERROR);
+                let _partial_success = reader.bool()?;
+                reader.finish()?;
                 self.try_next(transport, &methods)?;
                 Ok(Progress::Pending)
             }
@@ -112,6 +118,20 @@ impl ClientAuth {
         transport.send(&[payload.expose()]);
         Ok(())
     }
+}
+
+/// RFC 4253 section 10: the server names the service that it grants.
+fn check_service(payload: &[u8]) -> Result<(), Error> {
+    let mut reader = Reader::new(payload);
+    reader.u8()?;
+    let service = reader.string()?;
+    reader.finish()?;
+    if service != USERAUTH.as_bytes() {
+        return Err(Error::Misbehaved(
+            "a service was granted that was not asked for",
+        ));
+    }
+    Ok(())
 }
 
 fn signed_request(transport: &Transport, user: &[u8], key: &PrivateKey) -> Result<Vec<u8>, Error> {
