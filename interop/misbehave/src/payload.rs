@@ -74,6 +74,13 @@ pub fn password_request(user: &str, password: &str) -> Vec<u8> {
     payload
 }
 
+/// USERAUTH_FAILURE with the methods that can continue, without partial success.
+pub fn userauth_failure(methods: &str) -> Vec<u8> {
+    let mut payload = string_message(msg::USERAUTH_FAILURE, methods);
+    payload.put_bool(false);
+    payload
+}
+
 /// GLOBAL_REQUEST without anything that belongs to a name.
 pub fn global_request(name: &str, want_reply: bool) -> Vec<u8> {
     let mut payload = string_message(msg::GLOBAL_REQUEST, name);

@@ -133,6 +133,11 @@ impl Peer {
 
     // Facts.
 
+    /// Which side it is.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
     /// The session identifier (RFC 4253 section 7.2); empty before the first key exchange.
     pub fn session_id(&self) -> &[u8] {
         &self.session_id
@@ -161,6 +166,11 @@ impl Peer {
     /// What came and was waited for by nobody, but for messages of the key exchange.
     pub fn heard(&self) -> &[Vec<u8>] {
         &self.heard
+    }
+
+    /// Server: signs with another key from here on.
+    pub fn use_host_key(&mut self, key: PrivateKey) {
+        self.host_key = Some(key);
     }
 
     /// Forgets what it heard.

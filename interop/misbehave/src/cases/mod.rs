@@ -6,6 +6,7 @@
 mod exchange;
 mod ext_info;
 mod framing;
+pub mod host;
 mod identification;
 mod kexinit;
 mod message;
