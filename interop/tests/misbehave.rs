@@ -106,7 +106,7 @@ macro_rules! groups {
 }
 
 groups! {
-    ident packet kexinit kex newkeys strict extinfo message service rekey
+    ident packet kexinit kex newkeys strict extinfo message service rekey sftp scp
 }
 
 #[test]

@@ -11,7 +11,10 @@ mod identification;
 mod kexinit;
 mod message;
 mod rekey;
+mod scp;
 mod service;
+mod sftp;
+mod stream;
 mod strict;
 
 use crate::case::{Case, Expect, Step};
@@ -39,6 +42,8 @@ const FILES: &[fn() -> Vec<Case>] = &[
     message::cases,
     service::cases,
     rekey::cases,
+    sftp::cases,
+    scp::cases,
 ];
 
 /// The groups in their order.
