@@ -178,12 +178,12 @@ async fn check(group: &'static str) {
     };
     let cell = Cell::start(options).await.unwrap();
     let mut bystander = Bystander::enter(&proxy_door(&cell)).await;
-    let stage = Scene::set(&cell);
+    let scene = Scene::set(&cell);
     let play = move || {
         let rows: Vec<HostCase> = (host::all().into_iter())
             .filter(|row| row.case.group() == group)
             .collect();
-        let differ: Vec<Row> = rows.iter().filter_map(|row| stage.play(row)).collect();
+        let differ: Vec<Row> = rows.iter().filter_map(|row| scene.play(row)).collect();
         (rows.len(), differ)
     };
     let (total, differ) = tokio::task::spawn_blocking(play).await.unwrap();
@@ -215,4 +215,30 @@ groups! {
 #[test]
 fn every_group_is_tested() {
     assert_eq!(host::groups(&host::all()), GROUPS);
+}
+
+/// Operators learn which rule it was; users only that the instance is lost.
+#[tokio::test]
+async fn a_rule_that_an_instance_broke_is_in_the_log() {
+    let options = CellOptions {
+        instances: 2,
+        ..options()
+    };
+    let cell = Cell::start(options).await.unwrap();
+    let scene = Scene::set(&cell);
+    let mark = cell.proxy().mark();
+    let play = move || {
+        let mut rows = host::all();
+        rows.retain(|row| row.case.id == "hostrelay-unasked-eof");
+        rows.iter().map(|row| scene.play(row).is_none()).collect()
+    };
+    let met: Vec<bool> = tokio::task::spawn_blocking(play).await.unwrap();
+    assert_eq!(met, [true]);
+    let line = cell
+        .proxy()
+        .wait_for_log_after(mark, "protocol error")
+        .await
+        .unwrap();
+    assert!(line.contains("relay-ended"), "{line}");
+    cell.stop().await;
 }

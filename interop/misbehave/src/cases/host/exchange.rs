@@ -27,6 +27,9 @@ const ML_KEM_CIPHERTEXT: usize = 1088;
 /// RFC 4253 section 11.1: a host whose key is not the right one.
 const HOST_KEY_NOT_VERIFIABLE: u32 = 9;
 
+/// A row's id and title, and what it makes of what is right.
+type Edit<T> = (&'static str, &'static str, fn(&mut T));
+
 /// The fields of KEX_ECDH_REPLY.
 struct Reply {
     key: Vec<u8>,
@@ -109,7 +112,7 @@ fn x25519() -> Vec<HostCase> {
 }
 
 fn hybrid() -> Vec<HostCase> {
-    let rows: [(&str, &str, fn(&mut Reply)); 9] = [
+    let rows: [Edit<Reply>; 9] = [
         ("empty", "no value", |reply| reply.public.clear()),
         ("one-less", "a byte too few", |reply| {
             reply.public.pop();
@@ -140,7 +143,7 @@ fn hybrid() -> Vec<HostCase> {
                 .for_each(|byte| *byte = 0);
         }),
     ];
-    let one = |(id, title, change): (&str, &str, fn(&mut Reply))| {
+    let one = |(id, title, change): Edit<Reply>| {
         let title = format!("ML-KEM and X25519: {title}");
         case(&format!("mlkem-{id}"), &title, HYBRID)
             .offering(Offer::default().by(Kex::MlKem768X25519))
@@ -162,7 +165,7 @@ fn blob(kind: &str, fields: &[&[u8]]) -> Vec<u8> {
 }
 
 fn keys() -> Vec<HostCase> {
-    let rows: [(&str, &str, fn(&mut Reply)); 11] = [
+    let rows: [Edit<Reply>; 11] = [
         ("empty", "no key", |reply| reply.key.clear()),
         ("cut", "a key cut short", |reply| {
             reply.key.pop();
@@ -203,7 +206,7 @@ fn keys() -> Vec<HostCase> {
             reply.key = blob("ssh-ed25519", &[&point]);
         }),
     ];
-    let one = |(id, title, change): (&str, &str, fn(&mut Reply))| {
+    let one = |(id, title, change): Edit<Reply>| {
         case(&format!("key-{id}"), title, RFC)
             .sends([changed(change)])
             .expects(KEX_FAILED)
@@ -267,7 +270,7 @@ fn add_order(signature: &[u8]) -> Vec<u8> {
 }
 
 fn signatures() -> Vec<HostCase> {
-    let rows: [(&str, &str, fn(&mut Reply)); 14] = [
+    let rows: [Edit<Reply>; 14] = [
         ("empty", "no signature", |reply| reply.signature.clear()),
         ("zeros", "64 zeros", |reply| {
             reply.signature = of_bytes("ssh-ed25519", &[0; 64])
@@ -317,7 +320,7 @@ fn signatures() -> Vec<HostCase> {
             reply.signature = of_bytes("ssh-ed25519", &[1; 30_000]);
         }),
     ];
-    let one = |(id, title, change): (&str, &str, fn(&mut Reply))| {
+    let one = |(id, title, change): Edit<Reply>| {
         case(&format!("signature-{id}"), title, ED25519)
             .sends([changed(change)])
             .expects(KEX_FAILED)
@@ -348,7 +351,7 @@ fn signatures() -> Vec<HostCase> {
 }
 
 fn forms() -> Vec<HostCase> {
-    let rows: [(&str, &str, fn(&mut Vec<u8>)); 6] = [
+    let rows: [Edit<Vec<u8>>; 6] = [
         ("number-alone", "nothing but the number", |payload| {
             payload.truncate(1)
         }),
@@ -368,7 +371,7 @@ fn forms() -> Vec<HostCase> {
                 .for_each(|byte| *byte = 0xff);
         }),
     ];
-    let one = |(id, title, change): (&str, &str, fn(&mut Vec<u8>))| {
+    let one = |(id, title, change): Edit<Vec<u8>>| {
         case(&format!("reply-{id}"), &format!("the reply: {title}"), RFC)
             .sends([Step::act(move |peer| {
                 let mut payload = peer.reply()?;

@@ -67,7 +67,7 @@ fn good() -> Vec<HostCase> {
             "longest",
             "255 bytes",
             &format!("{line}{}", "x".repeat(236)),
-            { format!("{line}{}\r\n", "x".repeat(236)) },
+            format!("{line}{}\r\n", "x".repeat(236)),
         ),
         case("bytewise", "byte by byte").sends([
             Step::Chunks(1),

@@ -27,6 +27,9 @@ const KEYS: &str = "OpenSSH PROTOCOL section 2.5";
 const REKEY: &str = "RFC 4253 section 9";
 const UNKNOWN: &str = "RFC 4253 section 11.4";
 
+/// A row's id and title, and its message for the open channel.
+type ForChannel = (&'static str, &'static str, fn(u32) -> Vec<u8>);
+
 /// A channel that nobody has opened.
 const NOBODY: u32 = 77;
 
@@ -143,7 +146,7 @@ fn unopened() -> Vec<HostCase> {
             broken(case(&format!("unasked-{id}"), &title, source).sends([say(payload)]))
         })
         .collect();
-    let rows: [(&str, &str, fn(u32) -> Vec<u8>); 3] = [
+    let rows: [ForChannel; 3] = [
         ("success-here", "CHANNEL_SUCCESS for no request", |it| {
             plain(msg::CHANNEL_SUCCESS, it)
         }),
@@ -154,7 +157,7 @@ fn unopened() -> Vec<HostCase> {
             confirmation(it, 5)
         }),
     ];
-    let here = |(id, title, make): (&str, &str, fn(u32) -> Vec<u8>)| {
+    let here = |(id, title, make): ForChannel| {
         broken(case(id, title, UNASKED).sends([Step::ToChannel(make)]))
     };
     cases.extend(rows.into_iter().map(here));
@@ -412,7 +415,7 @@ fn host_keys() -> Vec<HostCase> {
             "its host keys, with a reply",
             notice,
             true,
-            { Expect::answer(msg::REQUEST_FAILURE) },
+            Expect::answer(msg::REQUEST_FAILURE),
         ),
         row(
             "hostkeys-prove",
@@ -550,18 +553,18 @@ fn ends() -> Vec<HostCase> {
             "disconnect",
             "DISCONNECT",
             vec![say(disconnect(11, "bye"))],
-            { Sees::Lost("the app instance ended the connection: bye") },
+            Sees::Lost("the app instance ended the connection: bye"),
         ),
         over(
             "disconnect-esc",
             "DISCONNECT with ESC, BEL, CR LF and RTL marks",
-            { vec![say(disconnect(2, "\u{1b}[2J\u{7}\r\n\u{202e}bye"))] },
+            vec![say(disconnect(2, "\u{1b}[2J\u{7}\r\n\u{202e}bye"))],
             Sees::Lost(told),
         ),
         over(
             "disconnect-long",
             "DISCONNECT with 30,000 bytes",
-            { vec![say(disconnect(2, &"x".repeat(30_000)))] },
+            vec![say(disconnect(2, &"x".repeat(30_000)))],
             Sees::Lost(told),
         ),
         over(
