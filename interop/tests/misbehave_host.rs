@@ -31,6 +31,9 @@ use packets::{Bystander, PATIENCE, options, proxy_door};
 /// An instance's daemon, for the proxy; who is logged in there sees it when all is over.
 const MARKER: &str = "marker@misbehave";
 
+/// As much as clients show.
+const MOST_TOLD: usize = 400;
+
 /// Everything that a row needs, without the cell.
 struct Scene {
     /// Where the instance's daemon should be.
@@ -136,16 +139,9 @@ fn visit(proxy: &Target, stage: Stage) -> Seen {
 
 impl Seen {
     fn is(&self, wanted: &Sees) -> bool {
-        let told = |what: &str| match &self.end {
-            End::Cut { reason, text } => {
-                let clean = !text.chars().any(char::is_control) && !text.contains('\u{202e}');
-                *reason == BY_APPLICATION && text.contains(what) && text.len() <= 400 && clean
-            }
-            _ => false,
-        };
         match wanted {
-            Sees::Refused(what) => !self.logged_in && self.is_refused(what),
-            Sees::Lost(what) => self.logged_in && told(what),
+            Sees::Refused(what) => !self.logged_in && self.is_told(what),
+            Sees::Lost(what) => self.logged_in && self.is_told(what),
             Sees::Served(answers) => {
                 let all = self.heard.len() == answers.len();
                 let mut pairs = answers.iter().zip(&self.heard);
@@ -155,8 +151,13 @@ impl Seen {
         }
     }
 
-    fn is_refused(&self, what: &str) -> bool {
-        matches!(&self.end, End::Cut { text, .. } if text.contains(what))
+    /// Whether a DISCONNECT with this text was the end, and one that steers no terminal.
+    fn is_told(&self, what: &str) -> bool {
+        let End::Cut { reason, text } = &self.end else {
+            return false;
+        };
+        let clean = !text.chars().any(char::is_control) && !text.contains('\u{202e}');
+        *reason == BY_APPLICATION && text.contains(what) && text.len() <= MOST_TOLD && clean
     }
 }
 

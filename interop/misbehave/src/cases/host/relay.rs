@@ -232,7 +232,7 @@ fn transport() -> Vec<HostCase> {
             let number = payload.first().copied().unwrap_or_default();
             let title = format!("{} behind the login", name(number));
             broken(
-                case(&format!("late-{number}"), &title, "design.md section 5")
+                case(&format!("late-{number}"), &title, "RFC 4250 section 4.1")
                     .sends([say(payload)]),
             )
         })
