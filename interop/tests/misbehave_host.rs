@@ -31,8 +31,8 @@ use packets::{Bystander, PATIENCE, options, proxy_door};
 /// An instance's daemon, for the proxy; who is logged in there sees it when all is over.
 const MARKER: &str = "marker@misbehave";
 
-/// As much as clients show.
-const MOST_TOLD: usize = 400;
+/// The proxy's own words, and 400 characters of the instance's.
+const MOST_TOLD: usize = 500;
 
 /// Everything that a row needs, without the cell.
 struct Scene {
@@ -107,6 +107,8 @@ fn target(address: SocketAddr, login: &devcell::rig::Login) -> Target {
 struct Seen {
     logged_in: bool,
     heard: Vec<Vec<u8>>,
+    /// What stood in the DISCONNECT.
+    words: Vec<u8>,
     /// Alive if the marker came.
     end: End,
 }
@@ -133,6 +135,7 @@ fn visit(proxy: &Target, stage: Stage) -> Seen {
     Seen {
         logged_in: peer.authenticated,
         heard: peer.heard().to_vec(),
+        words: peer.last_words().to_vec(),
         end: result.err().unwrap_or(End::Alive),
     }
 }
@@ -153,11 +156,13 @@ impl Seen {
 
     /// Whether a DISCONNECT with this text was the end, and one that steers no terminal.
     fn is_told(&self, what: &str) -> bool {
-        let End::Cut { reason, text } = &self.end else {
+        let End::Cut { reason, .. } = &self.end else {
             return false;
         };
-        let clean = !text.chars().any(char::is_control) && !text.contains('\u{202e}');
-        *reason == BY_APPLICATION && text.contains(what) && text.len() <= MOST_TOLD && clean
+        let text = String::from_utf8_lossy(&self.words);
+        let clean = |c: char| c.is_ascii_graphic() || c == ' ' || c == char::REPLACEMENT_CHARACTER;
+        let short = text.chars().count() <= MOST_TOLD;
+        *reason == BY_APPLICATION && text.contains(what) && short && text.chars().all(clean)
     }
 }
 
