@@ -1,6 +1,6 @@
 //! Peers that break the rules, against both programs: they are told why and cut, and nobody else
-//! notices. What a row can say is among those of `misbehave`; here is what happens besides. And instances
-//! that break them, against the proxy: their user is told, no more.
+//! notices. What a row can say is among those of `misbehave`; here is what happens besides. Instances that
+//! break them have rows of their own (`misbehave_host.rs`).
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -11,13 +11,9 @@
 mod packets;
 
 use devcell::Cell;
-use packets::impostor::Impostor;
 use packets::*;
-use ssh_proto::transport::Event;
+use ssh_proto::msg;
 use ssh_proto::wire::Put;
-use ssh_proto::{Error, msg};
-use ssh_tokio::Wire;
-use tokio::net::TcpStream;
 
 /// Reason codes of RFC 4253 section 11.1.
 const PROTOCOL_ERROR: u32 = 2;
@@ -256,135 +252,5 @@ async fn what_peers_say_stays_short_and_harmless_in_the_logs() {
             assert!(line.starts_with("{\"timestamp\""), "{line}");
         }
     }
-    cell.stop().await;
-}
-
-// Hostile instances.
-
-async fn next_packet(wire: &mut Wire<TcpStream>) -> Result<Vec<u8>, Error> {
-    within("waiting for the proxy", wire.flush()).await?;
-    assert_eq!(within("waiting", wire.next()).await?, Event::Packet);
-    Ok(wire.transport().packet().to_vec())
-}
-
-#[tokio::test]
-async fn an_instance_opens_nothing_that_its_user_did_not_ask_for() {
-    let cell = Cell::start(options()).await.unwrap();
-    let mut bystander = Bystander::enter(&proxy_door(&cell)).await;
-    let impostor = Impostor::instead_of_the_second(&cell).await;
-    let (mut user, mut wire) = impostor.meet(&cell).await;
-    let kinds = [
-        "session",
-        "direct-tcpip",
-        "direct-streamlocal@openssh.com",
-        "forwarded-tcpip",
-        "forwarded-streamlocal@openssh.com",
-        "auth-agent@openssh.com",
-        "auth-agent",
-        "x11",
-        "tun@openssh.com",
-    ];
-    for (number, kind) in (3..).zip(kinds) {
-        let offer = open(kind, number, 1 << 20, 1 << 15);
-        wire.transport_mut().send(&[&offer]);
-        let answer = next_packet(&mut wire).await.unwrap();
-        assert_eq!(answer[0], msg::CHANNEL_OPEN_FAILURE, "{kind}");
-        // Administratively prohibited.
-        assert_eq!(
-            (u32_at(&answer, 1), u32_at(&answer, 5)),
-            (number, 1),
-            "{kind}"
-        );
-    }
-    // Of all this, the user has seen nothing: this comes first.
-    let mut marker = string_message(msg::GLOBAL_REQUEST, "marker@example.com");
-    marker.put_bool(false);
-    wire.transport_mut().send(&[&marker]);
-    within("writing", wire.flush()).await.unwrap();
-    assert_eq!(user.packet().await.unwrap(), marker);
-    bystander.all_is_well().await;
-    cell.stop().await;
-}
-
-#[tokio::test]
-async fn an_instance_that_breaks_a_rule_loses_its_user_and_no_other() {
-    let cell = Cell::start(options()).await.unwrap();
-    let mut bystander = Bystander::enter(&proxy_door(&cell)).await;
-    let impostor = Impostor::instead_of_the_second(&cell).await;
-    let breaches: [(&str, Vec<u8>); 10] = [
-        ("EOF", plain(msg::CHANNEL_EOF, 7)),
-        ("CLOSE", plain(msg::CHANNEL_CLOSE, 7)),
-        ("request", request(7, "exit-status", false, &[])),
-        ("success", plain(msg::CHANNEL_SUCCESS, 7)),
-        ("confirmation", confirmation(7)),
-        ("open failure", plain(msg::CHANNEL_OPEN_FAILURE, 7)),
-        ("global success", vec![msg::REQUEST_SUCCESS]),
-        ("USERAUTH_FAILURE", vec![msg::USERAUTH_FAILURE]),
-        (
-            "a string of 4 GiB",
-            vec![msg::CHANNEL_OPEN, 255, 255, 255, 255],
-        ),
-        ("NEWKEYS", vec![msg::NEWKEYS]),
-    ];
-    for (name, breach) in breaches {
-        let mark = cell.proxy().mark();
-        let (user, mut wire) = impostor.meet(&cell).await;
-        wire.transport_mut().send(&[&breach]);
-        let impostor_end = async {
-            loop {
-                match next_packet(&mut wire).await {
-                    Ok(_) => {}
-                    Err(end) => break end,
-                }
-            }
-        };
-        let (end, told) = tokio::join!(impostor_end, user.disconnect());
-        // The proxy waits for us to close, so that its last words are not lost.
-        drop(wire);
-        let expected = matches!(
-            end,
-            Error::Disconnected {
-                reason: PROTOCOL_ERROR,
-                ..
-            }
-        );
-        assert!(expected, "{name}: {end}");
-        let lost = "the connection to the app instance was lost";
-        assert_eq!(told, (BY_APPLICATION, lost.to_owned()), "{name}");
-        let line = cell
-            .proxy()
-            .wait_for_log_after(mark, "protocol error")
-            .await;
-        let line = line.unwrap();
-        assert!(line.contains("relay-ended"), "{name}: {line}");
-        bystander.all_is_well().await;
-    }
-
-    // One that just goes away.
-    let (user, wire) = impostor.meet(&cell).await;
-    drop(wire);
-    assert_eq!(user.disconnect().await.0, BY_APPLICATION);
-    bystander.all_is_well().await;
-    cell.stop().await;
-}
-
-/// What would reach the user's client is never of the transport.
-#[tokio::test]
-async fn an_instance_cannot_speak_for_the_proxy() {
-    let cell = Cell::start(options()).await.unwrap();
-    let impostor = Impostor::instead_of_the_second(&cell).await;
-    let (mut user, mut wire) = impostor.meet(&cell).await;
-    for name in ["hostkeys-00@openssh.com", "hostkeys-prove-00@openssh.com"] {
-        let mut offer = string_message(msg::GLOBAL_REQUEST, name);
-        offer.put_bool(false);
-        wire.transport_mut().send(&[&offer]);
-    }
-    wire.transport_mut().send(&[&[msg::IGNORE, 0, 0, 0, 0]]);
-    wire.transport_mut().send(&[&[150]]);
-    let mut marker = string_message(msg::GLOBAL_REQUEST, "marker@example.com");
-    marker.put_bool(false);
-    wire.transport_mut().send(&[&marker]);
-    within("writing", wire.flush()).await.unwrap();
-    assert_eq!(user.packet().await.unwrap(), marker);
     cell.stop().await;
 }
