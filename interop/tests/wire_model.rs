@@ -65,9 +65,18 @@ fn whole_stacks_deliver_what_the_model_says() {
     let one = std::env::var("WIRE_SEED").ok();
     let one = one.map(|seed| seed.parse().expect("a number"));
     let seeds = one.map_or(0..tenth(SEEDS), |seed| seed..seed + 1);
-    if let Some(failed) = seeds.map(check).find_map(Result::err) {
-        panic!("{failed}");
-    }
+    let seeds = Mutex::new(seeds);
+    let next = || seeds.lock().unwrap().next();
+    let run = || std::iter::from_fn(next).map(check).find_map(Result::err);
+    std::thread::scope(|scope| {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        for thread in threads {
+            if let Some(failed) = thread.join().unwrap() {
+                panic!("{failed}");
+            }
+        }
+    });
 }
 
 /// What happens follows from the seed alone.

@@ -191,15 +191,15 @@ impl Plan {
 
 fn wire(dice: &mut Dice) -> Wire {
     Wire {
-        capacity: dice.pick(&[200, 1000, 4000, 16_000, 1 << 18]),
-        piece: dice.pick(&[40, 300, 1500, 9000]),
+        capacity: dice.pick(&[300, 1000, 4000, 16_000, 1 << 18]),
+        piece: dice.pick(&[100, 400, 1500, 9000]),
         late: dice.pick(&[0, 2, 10, 30]),
     }
 }
 
 /// Small enough for many exchanges in a simulation, large enough to get something done between them.
 fn rekey(dice: &mut Dice) -> Option<u64> {
-    let chosen = dice.pick(&[None, None, None, Some(8_000), Some(20_000), Some(50_000)]);
+    let chosen = dice.pick(&[None, None, None, Some(8_000), Some(15_000), Some(30_000)]);
     chosen.map(|bytes| bytes + dice.below(2000) as u64)
 }
 
@@ -234,7 +234,7 @@ fn channel(dice: &mut Dice) -> Channel {
     let kind = dice.pick(&[Kind::Session, Kind::Session, Kind::Direct, Kind::Forwarded]);
     let windows = std::array::from_fn(|_| window(dice));
     // Tiny windows and packets make many messages: fewer bytes do.
-    let [down, up] = windows.map(|(window, packet)| 1 + 150 * window.min(packet).min(200) as usize);
+    let [down, up] = windows.map(|(window, packet)| 1 + 40 * window.min(packet).min(200) as usize);
     let mut size = |most: usize| dice.pick(&[0, 1, most / 4, most]) + dice.below(50);
     let (input, output, errors) = (size(up), size(down), size(down));
     let is_session = kind == Kind::Session;
@@ -277,7 +277,7 @@ fn channel(dice: &mut Dice) -> Channel {
         requests: (0..dice.below(6)).map(|_| reply(dice)).collect(),
         chunk: dice
             .pick(&[1, 10, 100, 1000, 10_000])
-            .max(input.max(output) / 100),
+            .max(input.max(output) / 30),
         slow: dice.pick(&[0, 5, 30]),
     }
 }
