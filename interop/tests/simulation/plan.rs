@@ -134,7 +134,7 @@ impl Plan {
     pub(crate) fn new(seed: u64) -> Self {
         let dice = &mut Dice::new(seed, 0);
         let channels: Vec<_> = (0..1 + dice.below(5)).map(|_| channel(dice)).collect();
-        let mut steps: Vec<_> = (0..dice.below(14))
+        let mut steps: Vec<_> = (0..dice.below(10))
             .flat_map(|_| step(dice, channels.len()))
             .collect();
         steps.sort_by_key(|step| step.at);
@@ -234,7 +234,7 @@ fn channel(dice: &mut Dice) -> Channel {
     let kind = dice.pick(&[Kind::Session, Kind::Session, Kind::Direct, Kind::Forwarded]);
     let windows = std::array::from_fn(|_| window(dice));
     // Tiny windows and packets make many messages: fewer bytes do.
-    let [down, up] = windows.map(|(window, packet)| 1 + 40 * window.min(packet).min(200) as usize);
+    let [down, up] = windows.map(|(window, packet)| 1 + 25 * window.min(packet).min(200) as usize);
     let mut size = |most: usize| dice.pick(&[0, 1, most / 4, most]) + dice.below(50);
     let (input, output, errors) = (size(up), size(down), size(down));
     let is_session = kind == Kind::Session;
