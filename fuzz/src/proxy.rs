@@ -137,10 +137,15 @@ async fn read(stream: &[u8], mut pieces: Pieces) -> (Result<Origin, HeaderError>
         }
         _ = near.shutdown().await;
     };
-    let (origin, ()) = tokio::join!(proxy_protocol::read(&mut far), write);
-    let mut left = Vec::new();
-    far.read_to_end(&mut left).await.expect("the rest");
-    (origin, left)
+    // Both at a time: a socket takes no more than some hundred pieces that nobody reads.
+    let read = async {
+        let origin = proxy_protocol::read(&mut far).await;
+        let mut left = Vec::new();
+        far.read_to_end(&mut left).await.expect("the rest");
+        (origin, left)
+    };
+    let (read, ()) = tokio::join!(read, write);
+    read
 }
 
 /// What a header says, and how long it is.

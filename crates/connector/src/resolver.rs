@@ -192,8 +192,8 @@ impl Names {
         let dns = dns
             .as_ref()
             .ok_or_else(|| io::Error::other("no name servers"))?;
-        // What DNS cannot have as a name is none of a host.
-        let name = Name::from_utf8(host).map_err(|_| no_such_host())?;
+        // What DNS cannot have as a name is none of a host, and other letters are not translated.
+        let name = Name::from_ascii(host).map_err(|_| no_such_host())?;
         match dns.lookup_ip(name).await {
             Ok(found) => Ok(found.iter().collect()),
             Err(error) if error.is_no_records_found() => Err(no_such_host()),
@@ -246,11 +246,22 @@ fn timed_out() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "i/o timeout")
 }
 
+/// The lines that are ASCII alone. Others are comments in some language, or names that are not translated
+/// here, and must not reach a library that would.
+fn plain_lines(text: &[u8]) -> Vec<u8> {
+    let lines = text.split_inclusive(|byte| *byte == b'\n');
+    lines
+        .filter(|line| line.is_ascii())
+        .flatten()
+        .copied()
+        .collect()
+}
+
 /// The resolver that resolv.conf asks for.
 pub(crate) fn dns(resolv_conf: &Path) -> Option<TokioResolver> {
     let configured = fs::read(resolv_conf)
         .ok()
-        .and_then(|text| system_conf::parse_resolv_conf(text).ok());
+        .and_then(|text| system_conf::parse_resolv_conf(plain_lines(&text)).ok());
     let (config, mut options) = configured.unwrap_or_else(|| {
         let server = NameServerConfig::udp_and_tcp(DEFAULT_NAME_SERVER);
         (
@@ -273,6 +284,22 @@ mod tests {
     use super::*;
 
     use tokio::net::TcpListener;
+
+    /// The library below has an assertion about capital letters beside others.
+    #[tokio::test]
+    async fn names_of_other_letters_are_no_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = files(&dir, "");
+        let text = "# \u{e4}\ndomain B\u{416}.example\nnameserver 127.0.0.1\n";
+        fs::write(&files.resolv_conf, text).unwrap();
+        assert_eq!(plain_lines(text.as_bytes()), b"nameserver 127.0.0.1\n");
+        assert!(dns(&files.resolv_conf).is_some());
+        let names = State::read(&files, Instant::now()).names;
+        for host in ["B\u{416}.example", "\u{e4}A", "xn--a\u{130}"] {
+            let error = names.lookup(host).await.unwrap_err();
+            assert_eq!(error.to_string(), no_such_host().to_string(), "{host}");
+        }
+    }
 
     /// Nothing takes so long.
     const HOUR: Duration = Duration::from_secs(3600);

@@ -380,7 +380,7 @@ fn end_to_end() -> Vec<HostCase> {
             "global-long",
             "a global request with 30,000 letters",
             "RFC 4254 section 4",
-            vec![global_request(&"x".repeat(30_000), false)],
+            vec![global_request("x".repeat(30_000), false)],
         ),
         through(
             "eof-twice",
