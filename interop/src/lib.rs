@@ -13,6 +13,8 @@
 //!
 //! A tool that is missing is a failure that names its Debian package, never a skip.
 
+#![forbid(unsafe_code)]
+
 pub mod cases;
 pub mod choice;
 pub mod client;

@@ -41,6 +41,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("puttygen", "putty-tools"),
     ("rsync", "rsync"),
     ("sshfs", "sshfs"),
+    ("strace", "strace"),
 ];
 
 /// How long a program may take: less than a test, so that it is the program that is named.
@@ -121,6 +122,14 @@ impl Process {
     pub async fn finish(mut self) -> Output {
         drop(self.stdin.take());
         self.wait(async {}, PATIENCE).await
+    }
+
+    /// Its process id.
+    ///
+    /// # Panics
+    /// It has ended.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
     }
 
     /// Sends it a signal.

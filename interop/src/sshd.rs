@@ -63,6 +63,11 @@ impl Sshd {
         panic!("no port for sshd");
     }
 
+    /// The process that listens.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// What it says.
     pub fn log(&self) -> &Log {
         &self.process.stderr

@@ -147,6 +147,26 @@ async fn files_of_others_are_refused() {
     assert_works(&target, "good").await;
 }
 
+/// The kernel tells a process of a file that is too long by a signal that ends it. The limit counts the
+/// output of commands too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_longer_than_the_process_may_write_is_told() {
+    let program = Binaries::find().expect("programs").diego_sshd;
+    let limit = ["prlimit", "--fsize=1000000"].map(OsString::from);
+    let target = Target::proxied_with(CellOptions {
+        instances: 1,
+        daemon_command: limit.into_iter().chain([program.into()]).collect(),
+        ..CellOptions::default()
+    });
+    let target = target.await;
+    files::file(&target.dir.join("large"), 3 << 20);
+    let put = scp(&target, &["-O", "large", &remote("file")]).await;
+    assert_refused(&put, "scp: file: file too large");
+    let put = sftp(&target, "put large file\n").await;
+    assert_refused(&put, "file\": Failure");
+    assert_works(&target, "good").await;
+}
+
 fn read(path: &Path) -> String {
     fs::read_to_string(path).expect("a text")
 }

@@ -4,6 +4,10 @@
 //! the other, and the words of the operating system for what goes wrong ([`os_text`]). What is spoken
 //! on a connection, its options and its encryption are the callers'.
 
+#![forbid(unsafe_code)]
+
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod hosts;
 mod resolver;
 

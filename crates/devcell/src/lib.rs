@@ -11,6 +11,8 @@
 //! Code here shares nothing with the programs under test, on purpose: an encoding used on both
 //! sides could be wrong on both sides.
 
+#![forbid(unsafe_code)]
+
 mod answer;
 pub mod bbs;
 pub mod certs;

@@ -1,6 +1,8 @@
 //! The `devcell` command: a local Cloud Foundry with one app, for trying the proxy and the daemon
 //! with any SSH client. Owns the command line and the life of the process; [`Cell`] does the rest.
 
+#![forbid(unsafe_code)]
+
 mod compile;
 mod enter;
 mod summary;

@@ -6,6 +6,8 @@
 //!
 //! Source: <https://pkg.go.dev/flag>, and the reference measured with wrong flags.
 
+#![forbid(unsafe_code)]
+
 pub mod duration;
 
 use std::ffi::OsString;

@@ -16,6 +16,8 @@
 //! One event is one line and one write. A writer that fails loses lines, never the program; a
 //! writer that blocks blocks the caller.
 
+#![forbid(unsafe_code)]
+
 mod json;
 mod redact;
 

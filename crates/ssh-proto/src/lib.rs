@@ -15,6 +15,12 @@
 //! | [`msg`]        | message numbers and fields                                       | 4250 |
 //! | [`wire`]       | the data types of RFC 4251 section 5                             | 4251 |
 
+#![forbid(unsafe_code)]
+
+// Nothing optimised, and so nothing that is shipped, can be built with its protection off.
+#[cfg(all(fuzzing, not(debug_assertions)))]
+compile_error!("cfg(fuzzing) takes encryption away: it is for fuzzing alone");
+
 pub mod algorithm;
 pub mod auth;
 pub mod connection;

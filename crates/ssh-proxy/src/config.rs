@@ -13,13 +13,17 @@ use serde::Deserialize;
 use serde::de::{self, MapAccess, Visitor};
 use serde_json::Value;
 use ssh_proto::Secret;
+use ssh_proto::wire::printable;
+
+/// Bytes of an unknown key that a problem shows: twice the longest known one.
+const LONGEST_KEY: usize = 96;
 
 /// Makes a struct whose fields are keys of a JSON object of the same name.
 macro_rules! object {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $field:ident: $ty:ty,)* }) => {
         $(#[$meta])*
         #[derive(Debug)]
-        pub(crate) struct $name {
+        pub struct $name {
             $($(#[$doc])* pub(crate) $field: $ty,)*
         }
 
@@ -215,7 +219,7 @@ impl File {
     ///
     /// What is wrong: one problem of syntax, or every value of a wrong type, each with its key. The
     /// problems never show values, since those of wrong keys can be secrets.
-    pub(crate) fn parse(text: &[u8]) -> Result<Self, Vec<String>> {
+    pub fn parse(text: &[u8]) -> Result<Self, Vec<String>> {
         let mut json = serde_json::Deserializer::from_slice(text);
         let mut object = Option::<Object>::deserialize(&mut json)
             .map_err(|error| vec![syntax_problem(&error)])?
@@ -449,8 +453,10 @@ impl FromJson for Policy {
         let mut object = Object::inner(value)?;
         let policy = Self::take(&mut object, &format!("{key}."), problems);
         // A prohibition that is misspelt must not pass in silence.
-        let unknown = object.0.keys();
-        problems.extend(unknown.map(|unknown| format!("{key}.{unknown}: unknown key")));
+        problems.extend(object.0.keys().map(|unknown| {
+            let unknown = printable(unknown.as_bytes(), LONGEST_KEY);
+            format!("{key}.{unknown}: unknown key")
+        }));
         Ok(policy)
     }
 }
@@ -562,6 +568,20 @@ mod tests {
                 "loggregator.loggregator_api_port: expected a whole number, found a string",
                 "loggregator.batchflushinterval: expected a whole number, found a string",
             ]
+        );
+    }
+
+    #[test]
+    fn a_problem_is_one_line_whatever_the_key_is() {
+        let text = format!(
+            r#"{{"policy": {{"a\n\u001bb{}": 1}}}}"#,
+            "c".repeat(LONGEST_KEY)
+        );
+        let problems = File::parse(text.as_bytes()).unwrap_err();
+        let shown = "c".repeat(LONGEST_KEY - 4);
+        assert_eq!(
+            problems,
+            [format!("policy.a\u{fffd}\u{fffd}b{shown}: unknown key")]
         );
     }
 

@@ -35,7 +35,7 @@ const DEFAULT_LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Everything that the file says, except how to log.
 #[derive(Debug)]
-pub(crate) struct Settings {
+pub struct Settings {
     /// Where SSH clients are awaited; see [`crate::bind`] for the unspecified address.
     pub(crate) address: SocketAddr,
     /// Where the health server listens, if it does.
@@ -116,22 +116,22 @@ pub(crate) struct Times {
 
 /// Something that keeps the proxy from starting.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Problem {
+pub struct Problem {
     /// The key in the file that it is about.
-    pub(crate) key: &'static str,
+    pub key: &'static str,
     /// What goes before the line in the log, for want of a better word of the reference.
-    pub(crate) prelude: Option<&'static str>,
+    pub prelude: Option<&'static str>,
     /// The action in the log.
-    pub(crate) action: &'static str,
+    pub action: &'static str,
     /// The error in the log.
-    pub(crate) error: String,
+    pub error: String,
     /// How the program ends.
-    pub(crate) exit: Exit,
+    pub exit: Exit,
 }
 
 /// How the program ends on a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Exit {
+pub enum Exit {
     /// Exit code 2 and a fatal line.
     Fatal,
     /// Exit code 1 and an error line.
@@ -143,7 +143,7 @@ pub(crate) enum Exit {
 /// # Errors
 ///
 /// All problems, for stderr.
-pub(crate) fn logging(file: &File) -> Result<lager::Config, Vec<String>> {
+pub fn logging(file: &File) -> Result<lager::Config, Vec<String>> {
     let mut problems = Vec::new();
     let mut config = lager::Config::new("ssh-proxy");
     config.crates = &["ssh_proxy", "ssh_tokio", "ssh_proto"];
@@ -172,7 +172,7 @@ impl Settings {
     /// # Errors
     ///
     /// Every problem, in the order of the reference; at least one.
-    pub(crate) fn new(file: File) -> Result<Self, Vec<Problem>> {
+    pub fn new(file: File) -> Result<Self, Vec<Problem>> {
         let mut found = Problems::default();
         let loggregator = loggregator::read(&file.loggregator, &mut found);
         let bbs = bbs(&file, &mut found);

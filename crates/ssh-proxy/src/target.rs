@@ -20,45 +20,45 @@ const INSTANCE_ID: &str = "instance_id";
 
 /// An instance's daemon and what it takes to enter it.
 #[derive(Debug)]
-pub(crate) struct Target {
+pub struct Target {
     /// The daemon itself; `None` where only TLS leads to it.
-    pub(crate) plain: Option<Endpoint>,
+    pub plain: Option<Endpoint>,
     /// The daemon behind the TLS proxy of its instance, if it has one.
-    pub(crate) tls: Option<TlsEndpoint>,
+    pub tls: Option<TlsEndpoint>,
     /// User to log in as; the daemon of an app expects an empty one.
-    pub(crate) user: String,
+    pub user: String,
     /// Private key in PEM form to log in with.
-    pub(crate) private_key: Option<Secret<String>>,
+    pub private_key: Option<Secret<String>>,
     /// Password to log in with; of use only if there is a user.
-    pub(crate) password: Option<Secret<String>>,
+    pub password: Option<Secret<String>>,
     /// Fingerprint that the daemon's host key must have, in one of the forms that are told apart
     /// by their length.
-    pub(crate) host_fingerprint: Option<String>,
+    pub host_fingerprint: Option<String>,
     /// Tags of the app's log.
-    pub(crate) log_tags: BTreeMap<String, String>,
+    pub log_tags: BTreeMap<String, String>,
 }
 
 /// Host and port to dial.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Endpoint {
+pub struct Endpoint {
     /// A name or an IP address without brackets; never empty.
-    pub(crate) host: String,
+    pub host: String,
     /// Never 0.
-    pub(crate) port: u16,
+    pub port: u16,
 }
 
 /// A TLS server and the name to verify it by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TlsEndpoint {
+pub struct TlsEndpoint {
     /// Where it is.
-    pub(crate) endpoint: Endpoint,
+    pub endpoint: Endpoint,
     /// Guid of the instance, which is the name in its certificate.
-    pub(crate) server_name: String,
+    pub server_name: String,
 }
 
 /// Why an instance cannot be entered.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub(crate) enum TargetError {
+pub enum TargetError {
     /// The app was desired without SSH.
     #[error("SSH routing info not found")]
     NoRoute,

@@ -9,6 +9,8 @@
 //! | [`serve`]   | the accept loop                                                            |
 //! | [`timer`]   | a timer for a deadline that moves                                          |
 
+#![forbid(unsafe_code)]
+
 pub mod accept;
 pub mod connect;
 pub mod serve;

@@ -4,6 +4,7 @@
 //! requests, replies. Data flow underneath, each channel for itself: a sink that takes nothing stops
 //! its own channel by its window and no other.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -269,9 +270,7 @@ fn joint(joints: &mut Vec<(ChannelId, Joint)>, channel: ChannelId) -> &mut Joint
 struct Joint {
     sink: SinkState,
     /// Data that the sink has not taken. The channel's window bounds them.
-    waiting: Vec<u8>,
-    /// How much of `waiting` it has taken after all.
-    taken: usize,
+    waiting: VecDeque<u8>,
     peer: Peer,
     source: Option<Source>,
     errors: Option<Source>,
@@ -339,22 +338,26 @@ impl Joint {
             0
         };
         used += direct;
-        self.waiting
-            .extend_from_slice(data.get(direct..).unwrap_or_default());
+        self.waiting.extend(data.get(direct..).unwrap_or_default());
         used
     }
 
     /// Writes data that wait, and passes the peer's end on behind them; gives how many bytes are done
     /// with.
     fn flush(&mut self, cx: &mut Context<'_>) -> usize {
-        let waiting = std::mem::take(&mut self.waiting);
-        let used = self.write(cx, waiting.get(self.taken..).unwrap_or_default());
-        self.taken += used;
-        if self.taken < waiting.len() {
-            self.waiting = waiting;
-            return used;
+        let mut waiting = std::mem::take(&mut self.waiting);
+        let mut used = 0;
+        while !waiting.is_empty() {
+            // The queue goes round its memory: it may be in two pieces.
+            let (piece, _) = waiting.as_slices();
+            let written = self.write(cx, piece);
+            waiting.drain(..written);
+            used += written;
+            if written == 0 {
+                self.waiting = waiting;
+                return used;
+            }
         }
-        self.taken = 0;
         if self.peer != Peer::Sends
             && let SinkState::Open(sink) = &mut self.sink
             && Pin::new(sink).poll_shutdown(cx).is_ready()
@@ -445,4 +448,65 @@ fn pump(
         }
     }
     moved
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes so many bytes at each call, and only at every second one.
+    struct Slow {
+        at_a_time: usize,
+        blocked: bool,
+    }
+
+    impl AsyncWrite for Slow {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            data: &[u8],
+        ) -> Poll<std::io::Result<usize>> {
+            self.blocked = !self.blocked;
+            if self.blocked {
+                return Poll::Pending;
+            }
+            Poll::Ready(Ok(data.len().min(self.at_a_time)))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// A peer that is always ahead of the sink, by no more than its window: the memory for what waits
+    /// once grew by all that ever came.
+    #[test]
+    fn a_sink_that_is_always_behind_costs_no_more_than_the_window() {
+        const WINDOW: usize = 10_000;
+        const PACKET: usize = 1_000;
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut joint = Joint::default();
+        joint.join(Pipes {
+            sink: Some(Box::new(Slow {
+                at_a_time: 700,
+                blocked: false,
+            })),
+            ..Pipes::default()
+        });
+        let (mut sent, mut used) = (0, 0);
+        while sent < 100 * WINDOW {
+            if sent - used + PACKET <= WINDOW {
+                used += joint.take(&mut cx, &[7; PACKET]);
+                sent += PACKET;
+            } else {
+                used += joint.flush(&mut cx);
+            }
+            assert!(joint.waiting.capacity() <= 2 * WINDOW);
+            assert!(joint.waiting.len() <= WINDOW);
+        }
+    }
 }

@@ -150,6 +150,12 @@ impl<S: Socket> Authenticated<S> {
         Self(wire)
     }
 
+    /// A wire on which nobody was asked for anything, for fuzz targets of what follows.
+    #[cfg(fuzzing)]
+    pub fn unproven(wire: Wire<S>) -> Self {
+        Self(wire)
+    }
+
     /// The wire, for the protocol that follows.
     pub fn into_wire(self) -> Wire<S> {
         self.0

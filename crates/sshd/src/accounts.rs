@@ -67,7 +67,8 @@ impl Accounts {
         )
     }
 
-    fn parse(passwd: &[u8], group: &[u8]) -> Self {
+    /// Takes the contents of both files; lines that are no accounts are passed over.
+    pub fn parse(passwd: &[u8], group: &[u8]) -> Self {
         let mut accounts = Self::default();
         for line in lines(passwd) {
             accounts.add_user(line);

@@ -43,6 +43,8 @@ pub(crate) struct Connection<S> {
     /// What is joined to a connection out of the container or into it.
     tunnels: BTreeMap<ChannelId, Tunnel>,
     forwards: Forwards,
+    /// The client has given up further sessions.
+    no_more_sessions: bool,
 }
 
 /// A channel that is joined to another connection: what has ended of it. When both directions have,
@@ -63,6 +65,7 @@ impl<S: Socket> Connection<S> {
             sessions: BTreeMap::new(),
             tunnels: BTreeMap::new(),
             forwards: Forwards::new(resolver, &server.bounds),
+            no_more_sessions: false,
             daemon,
         }
     }
@@ -131,7 +134,10 @@ impl<S: Socket> Connection<S> {
                 name,
                 want_reply,
                 payload,
-            } => self.forwards.request(&name, want_reply, &payload),
+            } => {
+                self.no_more_sessions |= name == request::NO_MORE_SESSIONS && payload.is_empty();
+                self.forwards.request(&name, want_reply, &payload);
+            }
             Message::Reply { channel, .. } => {
                 if let Some(channel) = self.sessions.get_mut(&channel) {
                     channel.answered_keepalive();
@@ -157,6 +163,10 @@ impl<S: Socket> Connection<S> {
     fn open_session(&mut self, channel: ChannelId) {
         let server = &self.daemon.server;
         let connection = self.session.connection();
+        if self.no_more_sessions {
+            let text = "no more sessions, as the client asked for";
+            return connection.refuse(channel, OpenFailure::AdministrativelyProhibited, text);
+        }
         if self.sessions.len() >= server.bounds.sessions {
             let text = "too many sessions on this connection";
             return connection.refuse(channel, OpenFailure::ResourceShortage, text);
@@ -248,7 +258,8 @@ impl<S: Socket> Connection<S> {
         let Some(channel) = self.sessions.get_mut(&id) else {
             return connection.reply(id, false);
         };
-        if name == request::AUTH_AGENT {
+        // One with a payload is malformed, and fails below.
+        if name == request::AUTH_AGENT && payload.is_empty() {
             let agent = self.forwards.agent();
             let set = agent.is_ok_and(|socket| channel.set_agent(socket));
             return connection.reply(id, set);

@@ -20,6 +20,7 @@
 //! | [`accounts`]                  | the names of users and groups                          |
 //! | [`forward`]                   | connections and listeners for the user, the agent      |
 //! | `sys`                         | the system calls that need `unsafe`                    |
+//! | `fuzzing`                     | what fuzz targets reach, in their builds alone         |
 //!
 //! Nothing may be required from the root file system: no shared library, no `/proc`, `/dev`,
 //! `/etc/passwd`, and none of the C library's look-ups (`getpw*`, `getaddrinfo`) that want them.
@@ -30,6 +31,8 @@ pub mod config;
 mod connection;
 pub mod environment;
 pub mod forward;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod listen;
 pub mod process;
 pub mod pty;

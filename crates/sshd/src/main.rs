@@ -3,6 +3,8 @@
 //! Everything else is in the library. Exit codes and messages are the reference's: 0 after SIGINT or
 //! SIGTERM, 1 if it cannot be configured or cannot listen, 2 for a wrong command line.
 
+#![forbid(unsafe_code)]
+
 use std::env;
 use std::ffi::OsString;
 use std::io;
@@ -28,8 +30,9 @@ use sshd::{share_one_heap, stay_behind};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Signals that would end the process but do nothing to a Go program.
-const HARMLESS: [libc::c_int; 7] = [
+/// Signals that would end the process but do nothing to a Go program, and the one that would end both
+/// when a file gets longer than the process may write: that is told to whoever writes it.
+const HARMLESS: [libc::c_int; 8] = [
     libc::SIGALRM,
     libc::SIGIO,
     libc::SIGPROF,
@@ -37,6 +40,7 @@ const HARMLESS: [libc::c_int; 7] = [
     libc::SIGUSR1,
     libc::SIGUSR2,
     libc::SIGVTALRM,
+    libc::SIGXFSZ,
 ];
 
 /// Shorter RSA keys, of apps that were started long ago, are accepted and worth a warning.

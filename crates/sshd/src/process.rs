@@ -86,7 +86,9 @@ pub fn spawn(
     environment: &Environment,
     terminal: Option<Pty>,
 ) -> Result<Spawned, SpawnError> {
-    let shell = find_shell(environment.daemon_path()).ok_or(SpawnError::NoShell)?;
+    // What a fuzzer makes up is not run: it is as in a container without a shell.
+    let shell = find_shell(environment.daemon_path()).filter(|_| cfg!(not(fuzzing)));
+    let shell = shell.ok_or(SpawnError::NoShell)?;
     let mut command = Command::new(&shell);
     if let Program::Command(line) = program {
         if line.contains(&0) {

@@ -73,7 +73,7 @@ impl Server {
 }
 
 impl Daemon {
-    fn new(server: Server) -> Self {
+    pub(crate) fn new(server: Server) -> Self {
         let bounds = &server.bounds;
         Self {
             logins: Semaphore::new(bounds.logins),

@@ -1,10 +1,11 @@
 //! A client that says what a test tells it to, right or wrong, and a user who notices when the
 //! connections of others disturb the own one.
 //!
-//! Owns packets of a client on the transport of `ssh-proto`. What the answers have to be is left to
-//! the tests.
+//! Owns packets of a client on the transport of `ssh-proto`. Messages by their fields are `misbehave`'s;
+//! what the answers have to be is left to the tests.
 #![allow(
     dead_code,
+    unused_imports,
     unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
@@ -23,13 +24,15 @@ use std::time::Duration;
 use devcell::keys::KeyKind;
 use devcell::rig::{LogLevel, Login};
 use devcell::{Cell, CellOptions};
+pub use misbehave::packet::clear as clear_packet;
+pub use misbehave::payload::*;
 use serde_json::json;
 use ssh_proto::algorithm::Algorithms;
 use ssh_proto::auth::{ClientAuth, Credential, Progress};
 use ssh_proto::crypto::random::SystemRandom;
 use ssh_proto::key::PrivateKey;
 use ssh_proto::transport::{Config, Event, Role, Transport};
-use ssh_proto::wire::{Put, Reader};
+use ssh_proto::wire::Reader;
 use ssh_proto::{Error, Secret, msg};
 use ssh_tokio::Wire;
 use ssh_tokio::wire::now;
@@ -69,9 +72,9 @@ pub fn instance_key(cell: &Cell) -> PrivateKey {
 pub struct Door {
     pub name: &'static str,
     pub address: SocketAddr,
-    user: String,
-    password: Option<String>,
-    key: Option<String>,
+    pub user: String,
+    pub password: Option<String>,
+    pub key: Option<String>,
 }
 
 /// The proxy, with the first instance behind it.
@@ -206,13 +209,7 @@ impl Raw {
 
     /// Tries one password: true if it opened, false if another may be tried.
     pub async fn try_password(&mut self, user: &str, password: &str) -> Result<bool, Error> {
-        let mut payload = vec![msg::USERAUTH_REQUEST];
-        payload.put_string(user.as_bytes());
-        payload.put_string(b"ssh-connection");
-        payload.put_string(b"password");
-        payload.put_bool(false);
-        payload.put_string(password.as_bytes());
-        self.send(&payload);
+        self.send(&password_request(user, password));
         loop {
             let answer = self.packet().await?;
             match answer[0] {
@@ -404,61 +401,6 @@ pub fn as_user(login: &Login, user: &str) -> Login {
     }
 }
 
-// Payloads.
-
-/// A message of one string.
-pub fn string_message(number: u8, text: &str) -> Vec<u8> {
-    let mut payload = vec![number];
-    payload.put_string(text.as_bytes());
-    payload
-}
-
-/// CHANNEL_OPEN without anything that belongs to a type.
-pub fn open(kind: &str, number: u32, window: u32, max_packet: u32) -> Vec<u8> {
-    let mut payload = string_message(msg::CHANNEL_OPEN, kind);
-    payload.put_u32(number);
-    payload.put_u32(window);
-    payload.put_u32(max_packet);
-    payload
-}
-
-/// A message about a channel without further fields.
-pub fn plain(number: u8, channel: u32) -> Vec<u8> {
-    let mut payload = vec![number];
-    payload.put_u32(channel);
-    payload
-}
-
-/// CHANNEL_WINDOW_ADJUST
-pub fn window_adjust(channel: u32, bytes: u32) -> Vec<u8> {
-    let mut payload = plain(msg::CHANNEL_WINDOW_ADJUST, channel);
-    payload.put_u32(bytes);
-    payload
-}
-
-/// CHANNEL_DATA
-pub fn data(channel: u32, bytes: &[u8]) -> Vec<u8> {
-    let mut payload = plain(msg::CHANNEL_DATA, channel);
-    payload.put_string(bytes);
-    payload
-}
-
-/// CHANNEL_REQUEST with fields that are strings.
-pub fn request(channel: u32, name: &str, want_reply: bool, fields: &[&[u8]]) -> Vec<u8> {
-    let mut payload = plain(msg::CHANNEL_REQUEST, channel);
-    payload.put_string(name.as_bytes());
-    payload.put_bool(want_reply);
-    for field in fields {
-        payload.put_string(field);
-    }
-    payload
-}
-
-/// The request to run `command`.
-pub fn exec(channel: u32, command: &str) -> Vec<u8> {
-    request(channel, "exec", true, &[command.as_bytes()])
-}
-
 /// The channel that a packet is about; none but channel packets can be.
 pub fn recipient(packet: &[u8]) -> u32 {
     let about_channel =
@@ -468,11 +410,6 @@ pub fn recipient(packet: &[u8]) -> u32 {
     } else {
         u32::MAX
     }
-}
-
-/// The number that stands at `offset`.
-pub fn u32_at(packet: &[u8], offset: usize) -> u32 {
-    u32::from_be_bytes(packet[offset..offset + 4].try_into().unwrap())
 }
 
 // In the clear.
@@ -508,19 +445,6 @@ pub fn read_disconnect(packet: &[u8]) -> (u32, String) {
     assert_eq!(packet[0], msg::DISCONNECT);
     let text = Reader::new(&packet[5..]).string().unwrap();
     (u32_at(packet, 1), String::from_utf8(text.to_vec()).unwrap())
-}
-
-/// A packet without encryption, as RFC 4253 section 6 has it.
-pub fn clear_packet(payload: &[u8]) -> Vec<u8> {
-    let unpadded = 5 + payload.len();
-    let padding = 8 - unpadded % 8;
-    let padding = if padding < 4 { padding + 8 } else { padding };
-    let mut packet = Vec::new();
-    packet.put_u32((1 + payload.len() + padding) as u32);
-    packet.push(padding as u8);
-    packet.extend_from_slice(payload);
-    packet.resize(packet.len() + padding, 0);
-    packet
 }
 
 /// Logs in at the proxy as `login` and runs a command; `Err` has what the proxy said at the end.

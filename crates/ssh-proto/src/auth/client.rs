@@ -67,24 +67,36 @@ impl ClientAuth {
     /// # Errors
     /// The server broke a rule, or none of the credentials was good enough for it.
     pub fn handle(&mut self, transport: &mut Transport) -> Result<Progress, Error> {
-        match (self.accepted, transport.packet().first().copied()) {
-            (false, Some(msg::SERVICE_ACCEPT)) => {
+        let mut reader = Reader::new(transport.packet());
+        match (self.accepted, reader.u8()?) {
+            (false, msg::SERVICE_ACCEPT) => {
+                let service = reader.string()?;
+                reader.finish()?;
+                if service != USERAUTH.as_bytes() {
+                    return Err(Error::Misbehaved("another service than the one asked for"));
+                }
                 self.accepted = true;
                 self.try_next(transport, "none left")?;
                 Ok(Progress::Pending)
             }
-            (true, Some(msg::USERAUTH_SUCCESS)) => {
+            (true, msg::USERAUTH_SUCCESS) => {
+                reader.finish()?;
                 transport.set_authenticated();
                 Ok(Progress::Success)
             }
-            (true, Some(msg::USERAUTH_FAILURE)) => {
-                let mut reader = Reader::new(transport.packet());
-                reader.u8()?;
+            (true, msg::USERAUTH_FAILURE) => {
                 let methods = printable(reader.string()?, METHODS_IN_ERROR);
+                let _partial_success = reader.bool()?;
+                reader.finish()?;
                 self.try_next(transport, &methods)?;
                 Ok(Progress::Pending)
             }
-            (_, Some(msg::USERAUTH_BANNER)) => Ok(Progress::Pending),
+            (_, msg::USERAUTH_BANNER) => {
+                let _text = reader.string()?;
+                let _language = reader.string()?;
+                reader.finish()?;
+                Ok(Progress::Pending)
+            }
             _ => Err(Error::Misbehaved(
                 "message out of order in user authentication",
             )),

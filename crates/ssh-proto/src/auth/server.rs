@@ -289,10 +289,10 @@ fn password(user: String, mut reader: Reader<'_>) -> Result<Option<Request>, Err
     let change = reader.bool()?;
     let password = Secret::new(reader.string()?.to_vec());
     if change {
-        return Ok(None);
+        let _new_password = reader.string()?;
     }
     reader.finish()?;
-    Ok(Some(Request::Password { user, password }))
+    Ok((!change).then_some(Request::Password { user, password }))
 }
 
 /// A user name that can be shown and looked up, or none.

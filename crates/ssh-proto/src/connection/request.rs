@@ -56,6 +56,10 @@ pub const SHELL: &str = "shell";
 /// fields.
 pub const AUTH_AGENT: &str = "auth-agent-req@openssh.com";
 
+/// The global request by which a client gives up further sessions (OpenSSH PROTOCOL section 2.2), so that
+/// whoever takes it over later gets none. It has no fields.
+pub const NO_MORE_SESSIONS: &str = "no-more-sessions@openssh.com";
+
 /// The channel type of a session (section 6.1). Its open message has no further fields.
 pub const SESSION: &str = "session";
 

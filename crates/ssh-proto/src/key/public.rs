@@ -258,6 +258,8 @@ impl PublicKey {
                 verify::verify_rsa(modulus, exponent, hash, message, &signature)
             }
         };
+        #[cfg(fuzzing)]
+        let good = good || crate::transport::fuzzing::is_forged(signature);
         if good {
             Ok(())
         } else {

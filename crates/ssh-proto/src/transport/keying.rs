@@ -170,6 +170,8 @@ impl Transport {
             self.session_id.clone_from(&agreed.exchange_hash);
         }
         let keys = agreed.keys(self.role, &self.session_id)?;
+        #[cfg(fuzzing)]
+        let keys = super::fuzzing::without_protection(keys);
         let negotiated = agreed.negotiated;
         self.seal(&[&[msg::NEWKEYS]]);
         self.outbound.take_keys(keys.sealer, negotiated.strict);

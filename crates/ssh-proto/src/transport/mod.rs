@@ -25,9 +25,13 @@ use crate::msg;
 use crate::wire::{Put, Reader, printable};
 
 mod buffer;
+#[cfg(fuzzing)]
+mod clear;
 mod config;
 mod exchange;
 mod ext_info;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod hold;
 mod ident;
 mod keying;
@@ -313,6 +317,7 @@ impl Transport {
     pub fn set_authenticated(&mut self) {
         if self.stage == Stage::Authentication {
             self.stage = Stage::Open;
+            self.inbound.set_authenticated();
         }
     }
 

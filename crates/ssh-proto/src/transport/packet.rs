@@ -14,9 +14,9 @@ const HEADER: usize = 5;
 /// RFC 4253 section 6: at least so much padding.
 const LEAST_PADDING: usize = 4;
 
-/// RFC 4253 section 6.1: what every implementation must accept, and all that a peer needs before it
-/// is keyed.
-pub(super) const LONGEST_BEFORE_KEYS: usize = 35_000;
+/// RFC 4253 section 6.1: what every implementation must accept, and all that a peer needs before a user
+/// is authenticated.
+pub(super) const LONGEST_BEFORE_AUTH: usize = 35_000;
 
 /// What OpenSSH accepts. Longer packets would let a peer make us hold more.
 pub(super) const LONGEST: usize = 256 * 1024;
@@ -80,7 +80,7 @@ impl Inbound {
             next_sequence: 0,
             usage: Usage::default(),
             length: None,
-            longest: LONGEST_BEFORE_KEYS,
+            longest: LONGEST_BEFORE_AUTH,
         }
     }
 
@@ -101,7 +101,10 @@ impl Inbound {
         };
         let total = 4 + length + self.opener.tag_length();
         if input.len() < total {
-            input.spare(total - input.len());
+            // A stranger's packet gets memory as it comes and not as it claims to be.
+            if self.longest == LONGEST {
+                input.spare(total - input.len());
+            }
             return Ok(None);
         }
         self.length = None;
@@ -147,11 +150,21 @@ impl Inbound {
         Ok(Some(length))
     }
 
+    /// A user is authenticated: packets may be as long as they get.
+    pub(super) fn set_authenticated(&mut self) {
+        self.longest = LONGEST;
+    }
+
+    /// Takes packets up to `longest` although there are no keys.
+    #[cfg(fuzzing)]
+    pub(super) fn allow(&mut self, longest: usize) {
+        self.longest = longest;
+    }
+
     /// Takes new keys: what follows is under them.
     pub(super) fn take_keys(&mut self, opener: Opener, restart_sequence: bool) {
         self.opener = opener;
         self.usage = Usage::default();
-        self.longest = LONGEST;
         if restart_sequence {
             self.next_sequence = 0;
         }

@@ -212,6 +212,28 @@ fn messages_out_of_order_are_cut() {
 }
 
 #[test]
+fn answers_of_another_form_or_for_another_service_are_cut() {
+    for answer in [
+        &b"\x06"[..],
+        b"\x06\0\0\0\x0cssh-userauth!",
+        b"\x06\0\0\0\x0essh-connection",
+    ] {
+        let error = Client::new(vec![password("p")]).cut(answer);
+        assert!(matches!(error, Error::Misbehaved(_)), "{answer:?}");
+    }
+    for answer in [
+        &b"\x33\0\0\0\x08password"[..],
+        b"\x33\0\0\0\x08password\0!",
+        b"\x34!",
+        b"\x35",
+        b"\x35\0\0\0\0\0\0\0\0!",
+    ] {
+        let error = Client::accepted(vec![password("p"), password("q")]).cut(answer);
+        assert_eq!(error, Error::Misbehaved("malformed message"), "{answer:?}");
+    }
+}
+
+#[test]
 fn an_rsa_key_signs_with_what_the_server_said_it_takes() {
     let mut extension = vec![msg::EXT_INFO];
     extension.put_u32(1);

@@ -7,3 +7,5 @@ mod server;
 #[cfg(test)]
 #[path = "../support/mod.rs"]
 mod support;
+#[cfg(test)]
+mod table;

@@ -185,6 +185,10 @@ fn a_password_to_be_changed_fails() {
     payload.put_string(b"old");
     payload.put_string(b"new");
     Server::new(Methods::Password).fails(&payload);
+    payload.push(0);
+    Server::new(Methods::Password).cut(&payload);
+    payload.truncate(payload.len() - 2);
+    Server::new(Methods::Password).cut(&payload);
 }
 
 #[test]

@@ -8,9 +8,13 @@ mod hostile;
 #[cfg(test)]
 mod model;
 #[cfg(test)]
+mod operations;
+#[cfg(test)]
 mod rules;
 #[cfg(test)]
 #[path = "../support/mod.rs"]
 mod support;
+#[cfg(test)]
+mod table;
 #[cfg(test)]
 mod wire;

@@ -1,21 +1,23 @@
-//! Two connections back to back under random lists of operations, against a model of what each
-//! channel must deliver: bytes, EOF, requests and replies, each in its order and no other.
+//! Two connections back to back under lists of operations, against a model of what each channel must
+//! deliver: bytes, EOF, requests and replies, each in its order and no other.
+//!
+//! Where the operations come from is left to others: `operations` draws them at random, and the fuzz
+//! target `channels` reads them from its input.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
-use proptest::prelude::*;
 use ssh_proto::connection::{ChannelId, Connection, Event, Limits, Stream};
 use ssh_proto::msg::OpenFailure;
 
 use super::wire::{pair, pump};
 
 /// A side of the wire: 0 or 1.
-type Side = usize;
+pub(crate) type Side = usize;
 
 /// What the applications on the two sides do. A `usize` picks one of the links there are.
 #[derive(Debug, Clone)]
-enum Operation {
+pub(crate) enum Operation {
     Open(Side, u32, u32),
     Accept(Side, u32, u32),
     Refuse(Side),
@@ -30,31 +32,6 @@ enum Operation {
     GlobalReply(Side, bool),
     Poll(Side),
     Pump,
-}
-
-fn operation() -> impl Strategy<Value = Operation> {
-    let side = || 0..2usize;
-    let link = || 0..8usize;
-    let size = || prop_oneof![0u32..4, 1u32..300];
-    let stream = || prop_oneof![Just(Stream::Data), Just(Stream::STDERR)];
-    prop_oneof![
-        2 => (side(), size(), size()).prop_map(|(s, w, p)| Operation::Open(s, w, p)),
-        3 => (side(), size(), size()).prop_map(|(s, w, p)| Operation::Accept(s, w, p)),
-        1 => side().prop_map(Operation::Refuse),
-        6 => (side(), link(), stream(), 0..400usize)
-            .prop_map(|(s, l, t, n)| Operation::Send(s, l, t, n)),
-        6 => (side(), link(), stream(), 0..400usize)
-            .prop_map(|(s, l, t, n)| Operation::SendWith(s, l, t, n)),
-        6 => (side(), link(), 0..400usize).prop_map(|(s, l, n)| Operation::Consume(s, l, n)),
-        1 => (side(), link()).prop_map(|(s, l)| Operation::Eof(s, l)),
-        1 => (side(), link()).prop_map(|(s, l)| Operation::Close(s, l)),
-        3 => (side(), link(), any::<bool>()).prop_map(|(s, l, w)| Operation::Request(s, l, w)),
-        3 => (side(), link(), any::<bool>()).prop_map(|(s, l, y)| Operation::Reply(s, l, y)),
-        1 => (side(), any::<bool>()).prop_map(|(s, w)| Operation::GlobalRequest(s, w)),
-        1 => (side(), any::<bool>()).prop_map(|(s, y)| Operation::GlobalReply(s, y)),
-        8 => side().prop_map(Operation::Poll),
-        8 => Just(Operation::Pump),
-    ]
 }
 
 /// What one side says on a link, and what the other has heard of it.
@@ -106,6 +83,21 @@ struct Global {
     awaited: u16,
     replies: Vec<(bool, Vec<u8>)>,
     replies_heard: Vec<(bool, Vec<u8>)>,
+}
+
+/// Runs the operations, and lets everything arrive that they have sent.
+pub(crate) fn run(operations: impl IntoIterator<Item = Operation>) {
+    let mut model = Model::new();
+    for operation in operations {
+        model.run(operation);
+        model.check();
+    }
+    model.settle();
+    model.check();
+    model.check_settled();
+    model.check_windows();
+    model.close_all();
+    model.check_settled();
 }
 
 struct Model {
@@ -513,26 +505,5 @@ impl Model {
         }
         self.settle();
         assert_eq!(self.ends.each_ref().map(Connection::channels), [0, 0]);
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
-    #[test]
-    fn channels_deliver_what_the_model_says(
-        operations in prop::collection::vec(operation(), 0..200),
-    ) {
-        let mut model = Model::new();
-        for operation in operations {
-            model.run(operation);
-            model.check();
-        }
-        model.settle();
-        model.check();
-        model.check_settled();
-        model.check_windows();
-        model.close_all();
-        model.check_settled();
     }
 }

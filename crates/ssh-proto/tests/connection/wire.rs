@@ -70,6 +70,12 @@ impl Rig {
     pub(crate) fn cut(&mut self, payload: &[u8]) -> Error {
         self.say(payload);
         let error = self.poll().expect_err("must end the connection");
+        self.told(&error);
+        error
+    }
+
+    /// The peer is told of the error, as one of its own.
+    pub(crate) fn told(&mut self, error: &Error) {
         carry(self.connection.transport_mut(), &mut self.peer);
         let told = loop {
             match self.peer.poll(Instant::now()) {
@@ -86,7 +92,6 @@ impl Rig {
                 description
             }
         );
-        error
     }
 
     /// The payloads that the peer got since the last time.

@@ -16,18 +16,27 @@ pub(crate) fn ed25519(seed: u64) -> PrivateKey {
 
 /// A key that makes signatures of this algorithm, the same one each time.
 pub(crate) fn signing(algorithm: Signature) -> PrivateKey {
+    match algorithm {
+        Signature::Ed25519 => ed25519(100),
+        _ => PrivateKey::from_pem(pem(algorithm)).unwrap(),
+    }
+}
+
+/// The file of such a key, as ssh-keygen writes it.
+pub(crate) fn pem(algorithm: Signature) -> &'static str {
+    static ED25519: OnceLock<String> = OnceLock::new();
     static RSA: OnceLock<String> = OnceLock::new();
     static P256: OnceLock<String> = OnceLock::new();
     static P384: OnceLock<String> = OnceLock::new();
     static P521: OnceLock<String> = OnceLock::new();
     let (pem, kind, bits) = match algorithm {
-        Signature::Ed25519 => return ed25519(100),
+        Signature::Ed25519 => (&ED25519, "ed25519", "256"),
         Signature::RsaSha256 | Signature::RsaSha512 => (&RSA, "rsa", "2048"),
         Signature::EcdsaP256 => (&P256, "ecdsa", "256"),
         Signature::EcdsaP384 => (&P384, "ecdsa", "384"),
         Signature::EcdsaP521 => (&P521, "ecdsa", "521"),
     };
-    PrivateKey::from_pem(pem.get_or_init(|| keygen(kind, bits))).unwrap()
+    pem.get_or_init(|| keygen(kind, bits))
 }
 
 fn keygen(kind: &str, bits: &str) -> String {

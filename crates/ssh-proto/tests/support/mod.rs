@@ -1,5 +1,6 @@
 //! What the tests of all layers share: two real transports on a wire in memory with virtual time
-//! ([`Pair`]), a peer that breaks rules ([`peer::Peer`]), and keys ([`keys`]).
+//! ([`Pair`]), a peer that breaks rules ([`peer::Peer`]), keys ([`keys`]), and how tables of message
+//! numbers are written ([`numbers`]).
 #![allow(dead_code, reason = "each test crate uses its part")]
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use ssh_proto::transport::{Config, Event, HostKeyAccepted, RekeyLimits, Role, Tr
 use ssh_proto::wire::{Put, Reader};
 
 pub(crate) mod keys;
+pub(crate) mod numbers;
 pub(crate) mod peer;
 
 /// One of the two ends of a [`Pair`].

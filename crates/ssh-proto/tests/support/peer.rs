@@ -12,7 +12,7 @@ use ssh_proto::crypto::kex::{ClientExchange, SharedSecret, derive_key, respond};
 use ssh_proto::crypto::random::SeededRandom;
 use ssh_proto::key::PrivateKey;
 use ssh_proto::msg;
-use ssh_proto::transport::{Config, Event, Role, Transport};
+use ssh_proto::transport::{Config, Event, HostKeyAccepted, Role, Transport};
 use ssh_proto::wire::{Put, Reader};
 
 use super::{as_told, feed, keys, read_disconnect, take_output};
@@ -54,6 +54,8 @@ pub(crate) struct Peer {
     pub(crate) offer: Offer,
     /// Server: what the peer signs with.
     pub(crate) host_key: PrivateKey,
+    /// Server: that the transport under test took the key.
+    pub(crate) accepted: Option<HostKeyAccepted>,
     sealer: Sealer,
     opener: Opener,
     pub(crate) sequence_out: u32,
@@ -93,6 +95,7 @@ impl Peer {
             now,
             offer,
             host_key: keys::ed25519(1),
+            accepted: None,
             sealer: Sealer::clear(),
             opener: Opener::clear(),
             sequence_out: 0,
@@ -252,7 +255,7 @@ impl Peer {
     pub(crate) fn poll(&mut self) -> Result<Event, Error> {
         match self.transport.poll(self.now)? {
             Event::HostKey => {
-                self.transport.accept_host_key()?;
+                self.accepted = Some(self.transport.accept_host_key()?);
                 self.transport.poll(self.now)
             }
             event => Ok(event),

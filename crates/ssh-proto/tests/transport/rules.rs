@@ -36,10 +36,10 @@ fn before_authentication_64_packets_and_256_kib_are_the_budget() {
 
             let mut peer = Peer::connected(role, Offer::default());
             for _ in 0..7 {
-                peer.say(&with_string(number, &[0; 36 * 1024]));
+                peer.say(&with_string(number, &[0; 34 * 1024]));
                 peer.poll().unwrap();
             }
-            assert_eq!(peer.cut(&with_string(number, &[0; 36 * 1024])), limit);
+            assert_eq!(peer.cut(&with_string(number, &[0; 34 * 1024])), limit);
         }
         let mut peer = Peer::authenticated(role, Offer::default());
         for _ in 0..1000 {

@@ -26,7 +26,7 @@ use user::UserName;
 
 pub(crate) mod cf;
 pub(crate) mod diego;
-pub(crate) mod user;
+pub mod user;
 
 /// Least time from a password to the refusal of somebody who has proven nothing, so that what was
 /// wrong does not show in it, and guessing is slow. Longer than most answers of UAA.

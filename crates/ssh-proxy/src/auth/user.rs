@@ -13,7 +13,7 @@ const UUID_GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
 
 /// A user name that asks for an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum UserName {
+pub enum UserName {
     /// Logs in with the operator's credentials.
     Diego {
         /// Process guid of the LRP, of `[A-Za-z0-9_-]`.
@@ -32,7 +32,7 @@ pub(crate) enum UserName {
 
 impl UserName {
     /// Reads `name`; `None` if it is of no realm.
-    pub(crate) fn parse(name: &str) -> Option<Self> {
+    pub fn parse(name: &str) -> Option<Self> {
         if name.len() > MAX_NAME_LENGTH {
             return None;
         }

@@ -39,7 +39,7 @@ use tally::Tally;
 pub(crate) mod activation;
 pub(crate) mod drain;
 pub(crate) mod penalties;
-pub(crate) mod proxy_protocol;
+pub mod proxy_protocol;
 pub(crate) mod settings;
 pub(crate) mod sources;
 pub(crate) mod tally;

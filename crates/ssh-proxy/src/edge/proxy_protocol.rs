@@ -26,7 +26,7 @@ const LONGEST_V2: usize = 2048;
 
 /// Whose connection it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub enum Origin {
     /// This user's.
     User(SocketAddr),
     /// The balancer's own, such as a health check, or one of which it does not know more.
@@ -35,7 +35,7 @@ pub(crate) enum Origin {
 
 /// No header, or none that can be used.
 #[derive(Debug, Error, PartialEq, Eq)]
-pub(crate) enum HeaderError {
+pub enum HeaderError {
     /// Nothing came: a probe.
     #[error("closed without a word")]
     Closed,
@@ -59,7 +59,7 @@ impl From<Malformed> for HeaderError {
 }
 
 /// Reads the header from the start of `stream`.
-pub(crate) async fn read(stream: &mut TcpStream) -> Result<Origin, HeaderError> {
+pub async fn read(stream: &mut TcpStream) -> Result<Origin, HeaderError> {
     let mut start = [0; START];
     let (first, rest) = start.split_at_mut(1);
     if !matches!(stream.read(first).await, Ok(1)) {
@@ -187,6 +187,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::sample::{Law, Sample, report, sweep};
 
     const LONGEST: &str = "PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff \
                            ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe 65535 65534";
@@ -350,5 +351,41 @@ mod tests {
             let result = parse_v1(line.as_bytes());
             assert!(matches!(result, Err(HeaderError::Bad(_))), "{line}");
         }
+    }
+
+    /// A header that is cut anywhere is none, a byte more belongs to what is behind it, and the length of
+    /// version 2 is believed up to the longest header.
+    #[test]
+    fn cut_and_lengthened_headers_and_wrong_lengths() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let whole = v2(0x21, 0x11, &ipv4());
+        let mut samples = Vec::new();
+        for (name, header) in [
+            ("version 1", format!("{LONGEST}\r\n").into_bytes()),
+            ("version 2", whole.clone()),
+            ("local", v2(0x20, 0x00, b"")),
+        ] {
+            let law = Law::OpenFrom(header.len());
+            samples.push(Sample::new(name, "*", header).under(law));
+        }
+        let mut cases = sweep(
+            &samples,
+            |_| (),
+            |(), bytes| {
+                let (origin, _) = runtime.block_on(read_from(bytes, 4096));
+                origin.into()
+            },
+        );
+        for length in [0_u16, 11, 13, 0x8000, u16::MAX] {
+            let mut header = whole.clone();
+            header[14..16].copy_from_slice(&length.to_be_bytes());
+            let (origin, _) = runtime.block_on(read_from(&header, 4096));
+            assert!(origin.is_err(), "{length}");
+            cases += 1;
+        }
+        report(cases, 150);
     }
 }

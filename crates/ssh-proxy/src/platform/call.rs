@@ -4,16 +4,16 @@
 //! question. So a call is tried again only where nothing was sent: the connection was refused, or
 //! the pool's was dead before the request was written (see [`super::http::client`]).
 
-use std::error::Error as _;
+use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::body::{Body, Bytes};
 use hyper::header::{HeaderValue, InvalidHeaderValue};
-use hyper::{Request, StatusCode};
-use hyper_util::client::legacy::Error;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::client::legacy;
 use thiserror::Error;
 use tokio::time::{Instant, sleep, timeout_at};
 use zeroize::Zeroizing;
@@ -40,7 +40,7 @@ pub(super) const MAX_IDLE: usize = 16;
 const ROUTER_ERROR: &str = "X-Cf-Routererror";
 
 /// What a service answered.
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// The status, never a redirect.
     pub(super) status: StatusCode,
     /// The body, wiped when dropped. It can hold tokens, and echo codes: not for logs.
@@ -115,6 +115,14 @@ async fn answer(client: &Client, request: Request<Full<Bytes>>) -> Result<Answer
         attempt += 1;
         sleep(PAUSE).await;
     };
+    accepted(response).await
+}
+
+/// What a response is as an answer: the service's own, and no longer than it may be.
+pub(crate) async fn accepted<B>(response: Response<B>) -> Result<Answer, CallError>
+where
+    B: Body<Data = Bytes, Error: Error + 'static> + Unpin,
+{
     let (head, body) = response.into_parts();
     if head.headers.contains_key(ROUTER_ERROR) {
         return Err(CallError::Router);
@@ -129,7 +137,7 @@ async fn answer(client: &Client, request: Request<Full<Bytes>>) -> Result<Answer
 }
 
 /// True if no connection came about.
-fn was_refused(error: &Error) -> bool {
+fn was_refused(error: &legacy::Error) -> bool {
     let cause = error
         .source()
         .and_then(|cause| cause.downcast_ref::<io::Error>());
@@ -137,7 +145,10 @@ fn was_refused(error: &Error) -> bool {
         && cause.is_some_and(|cause| cause.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-async fn read(mut body: Incoming) -> Result<Zeroizing<Vec<u8>>, CallError> {
+async fn read<B>(mut body: B) -> Result<Zeroizing<Vec<u8>>, CallError>
+where
+    B: Body<Data = Bytes, Error: Error + 'static> + Unpin,
+{
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if announced > MAX_BODY {
         return Err(CallError::TooLarge);

@@ -127,10 +127,15 @@ impl CloudController {
             .map_err(|error| CallError::Request(error.to_string()))?;
         let deadline = call::deadline(self.timeout);
         let answer = call::call(&self.client, request, deadline).await?;
-        match answer.status {
-            StatusCode::OK => process_guid(&answer),
-            _ => Err(rejection(&answer)),
-        }
+        understand(&answer)
+    }
+}
+
+/// What an answer to who may enter means.
+pub(crate) fn understand(answer: &Answer) -> Result<String, CloudControllerError> {
+    match answer.status {
+        StatusCode::OK => process_guid(answer),
+        _ => Err(rejection(answer)),
     }
 }
 

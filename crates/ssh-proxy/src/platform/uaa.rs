@@ -173,20 +173,7 @@ impl Uaa {
         let answer = self.ask(code, deadline).await.inspect_err(|error| {
             error!(%error, "request-failed");
         })?;
-        match answer.status {
-            StatusCode::OK => token(&answer.body)
-                .map_err(UaaError::Garbled)
-                .inspect_err(|error| error!(%error, "decode-token-response-failed")),
-            status => {
-                let rejection = rejection(&answer);
-                error!(
-                    error = %rejection,
-                    "status-code" = status.as_u16(),
-                    "response-status-not-ok"
-                );
-                Err(rejection)
-            }
-        }
+        understand(&answer)
     }
 
     async fn ask(&self, code: &[u8], deadline: Option<Instant>) -> Result<Answer, CallError> {
@@ -206,6 +193,24 @@ impl Uaa {
 fn busy() -> UaaError {
     error!(error = %UaaError::Busy, "request-failed");
     UaaError::Busy
+}
+
+/// What an answer to a code means.
+pub(crate) fn understand(answer: &Answer) -> Result<Token, UaaError> {
+    match answer.status {
+        StatusCode::OK => token(&answer.body)
+            .map_err(UaaError::Garbled)
+            .inspect_err(|error| error!(%error, "decode-token-response-failed")),
+        status => {
+            let rejection = rejection(answer);
+            error!(
+                error = %rejection,
+                "status-code" = status.as_u16(),
+                "response-status-not-ok"
+            );
+            Err(rejection)
+        }
+    }
 }
 
 /// What an answer that is not a success means.

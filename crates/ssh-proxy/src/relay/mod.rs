@@ -27,7 +27,7 @@ use tracing::info;
 
 mod classify;
 mod ledger;
-pub(crate) mod policy;
+pub mod policy;
 mod replies;
 pub(crate) mod targets;
 
@@ -37,7 +37,7 @@ use policy::{Capability, Policy};
 
 /// One of the two ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
+pub enum Side {
     /// The user's client.
     Client,
     /// The daemon in the container.
@@ -55,15 +55,15 @@ impl Side {
 
 /// How a relayed connection ended.
 #[derive(Debug)]
-pub(crate) struct RelayEnd {
+pub struct RelayEnd {
     /// Whose connection ended first.
-    pub(crate) side: Side,
+    pub side: Side,
     /// Why.
-    pub(crate) reason: Error,
+    pub reason: Error,
     /// Payload bytes of all packets from the client to the daemon.
-    pub(crate) bytes_up: u64,
+    pub bytes_up: u64,
     /// Payload bytes of all packets from the daemon to the client.
-    pub(crate) bytes_down: u64,
+    pub bytes_down: u64,
 }
 
 /// What users are told at the end of each limit.
@@ -73,18 +73,18 @@ const TOO_LONG: &str = "the connection has reached its longest duration";
 
 /// How long a relay may go on; `None` is without limit.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Limits {
+pub struct Limits {
     /// Nothing read from or written to the client for so long ends it.
-    pub(crate) idle: Option<Duration>,
+    pub idle: Option<Duration>,
     /// No data of channels for so long, in either direction, ends it. Requests, keepalives among them,
     /// and windows do not count.
-    pub(crate) inactivity: Option<Duration>,
+    pub inactivity: Option<Duration>,
     /// So long after its begin it ends in any case.
-    pub(crate) total: Option<Duration>,
+    pub total: Option<Duration>,
 }
 
 /// Two authenticated connections that are one to their users.
-pub(crate) struct Relay<C, D> {
+pub struct Relay<C, D> {
     client: Wire<C>,
     daemon: Wire<D>,
     books: Books,
@@ -120,7 +120,7 @@ enum Stopped {
 
 impl<C: Socket, D: Socket> Relay<C, D> {
     /// Joins two connections.
-    pub(crate) fn new(
+    pub fn new(
         client: Authenticated<C>,
         daemon: Authenticated<D>,
         limits: Limits,
@@ -148,7 +148,7 @@ impl<C: Socket, D: Socket> Relay<C, D> {
 
     /// Relays until one side ends, tells the other side, and closes both. When `stop` completes, both
     /// are told its text.
-    pub(crate) async fn run(mut self, stop: impl Future<Output = String>) -> RelayEnd {
+    pub async fn run(mut self, stop: impl Future<Output = String>) -> RelayEnd {
         let mut stop = std::pin::pin!(stop);
         let (side, reason) = poll_fn(|cx| {
             if let Poll::Ready(text) = stop.as_mut().poll(cx) {

@@ -12,7 +12,7 @@ use super::targets::Targets;
 
 /// Something that a user may or may not do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Capability {
+pub enum Capability {
     /// An interactive shell.
     Shell,
     /// Commands, and subsystems other than sftp. `rsync` and a file server by its path are commands.
@@ -60,7 +60,7 @@ impl Capability {
 
 /// What is allowed.
 #[derive(Debug, Clone)]
-pub(crate) struct Policy {
+pub struct Policy {
     allowed: [bool; Capability::COUNT],
     targets: Option<Targets>,
 }
@@ -76,7 +76,7 @@ impl Default for Policy {
 
 impl Policy {
     /// Takes `capability` away.
-    pub(crate) fn deny(&mut self, capability: Capability) {
+    pub fn deny(&mut self, capability: Capability) {
         if let Some(allowed) = self.allowed.get_mut(capability.index()) {
             *allowed = false;
         }

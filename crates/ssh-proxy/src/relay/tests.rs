@@ -15,6 +15,9 @@ use tokio::task::JoinHandle;
 
 use super::*;
 
+mod sweep;
+mod table;
+
 /// Lets everyone in.
 struct Open;
 

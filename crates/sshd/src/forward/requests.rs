@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use connector::{Resolver, os_text};
 use ssh_proto::connection::forward::{BoundPort, StreamlocalForward, TcpipForward};
+use ssh_proto::connection::request::NO_MORE_SESSIONS;
 use ssh_proto::wire::{Malformed, printable};
 use tokio::time::timeout;
 use tracing::{Span, debug, error, info, info_span};
@@ -45,6 +46,8 @@ struct Request {
 enum Task {
     /// Nothing that could be done.
     Fail,
+    /// The owner of the connection sees to it.
+    Agree,
     Listen {
         address: String,
         port: u16,
@@ -137,6 +140,7 @@ impl Task {
             }
             StreamlocalForward::NAME => Self::ListenUnix(path(payload)?),
             StreamlocalForward::CANCEL => Self::CancelUnix(path(payload)?),
+            NO_MORE_SESSIONS if payload.is_empty() => Self::Agree,
             _ => Self::Fail,
         })
     }
@@ -149,6 +153,7 @@ impl Task {
     ) -> Poll<Option<Vec<u8>>> {
         Poll::Ready(match self {
             Self::Fail => None,
+            Self::Agree => Some(Vec::new()),
             Self::Listen {
                 address,
                 port,

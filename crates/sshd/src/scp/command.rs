@@ -12,15 +12,15 @@ const MAX_WORDS: usize = 4096;
 
 /// What is asked for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Command {
-    pub(super) role: Role,
+pub(crate) struct Command {
+    pub(crate) role: Role,
     /// `-p`: times and modes are those of the original.
-    pub(super) preserve: bool,
+    pub(crate) preserve: bool,
 }
 
 /// Which side of the copy we are.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(crate) enum Role {
     /// `-f`: we send.
     Source {
         /// Patterns or names, at least one.
@@ -38,7 +38,7 @@ pub(super) enum Role {
 
 /// Why a command makes no sense.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum UsageError {
+pub(crate) enum UsageError {
     #[error("a quote is not closed")]
     OpenQuote,
     #[error("nothing follows the last backslash")]
@@ -68,7 +68,7 @@ struct Options {
 }
 
 impl Command {
-    pub(super) fn parse(command: &[u8]) -> Result<Self, UsageError> {
+    pub(crate) fn parse(command: &[u8]) -> Result<Self, UsageError> {
         let mut words = split(command)?.into_iter();
         if words.next().is_none_or(|word| word != b"scp") {
             return Err(UsageError::NotScp);

@@ -24,17 +24,17 @@ const MAX_ENTRIES: usize = 1 << 20;
 
 /// A pattern would exceed [`MAX_MATCHED_BYTES`] or [`MAX_ENTRIES`].
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct TooMany;
+pub(crate) struct TooMany;
 
 /// Whether `name` would be expanded at all.
-pub(super) fn is_pattern(name: &[u8]) -> bool {
+pub(crate) fn is_pattern(name: &[u8]) -> bool {
     name.iter().any(|byte| b"*?[\\".contains(byte))
 }
 
 /// The paths that match, each directory's in the order of their names.
 ///
 /// Empty if nothing matches or the pattern is malformed. Reads directories, so it may take its time.
-pub(super) fn expand(pattern: &[u8]) -> Result<Vec<PathBuf>, TooMany> {
+pub(crate) fn expand(pattern: &[u8]) -> Result<Vec<PathBuf>, TooMany> {
     let Some(components) = compile(pattern) else {
         return Ok(Vec::new());
     };
@@ -125,6 +125,12 @@ fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
 
 fn as_path(bytes: &[u8]) -> &Path {
     Path::new(std::ffi::OsStr::from_bytes(bytes))
+}
+
+/// Whether the whole of `name` matches a pattern without slashes; `None` if that is malformed.
+#[cfg(fuzzing)]
+pub(crate) fn is_match(pattern: &[u8], name: &[u8]) -> Option<bool> {
+    Some(matches(&tokens(pattern)?, name))
 }
 
 /// A pattern between slashes.

@@ -18,9 +18,9 @@
 //! What is guarded is the daemon, against running out of anything, and the user, against names that
 //! lead elsewhere than the place asked for.
 
-mod command;
+pub(crate) mod command;
 mod disk;
-mod glob;
+pub(crate) mod glob;
 mod message;
 mod peer;
 mod source;

@@ -16,13 +16,18 @@ async fn replies_come_one_for_each_request_and_in_their_order() {
     forwards.request(TcpipForward::NAME, true, &tcpip("one.test", 0));
     forwards.request("keepalive@openssh.com", true, &[]);
     forwards.request("no-more-sessions@openssh.com", false, &[]);
+    forwards.request("no-more-sessions@openssh.com", true, &[]);
+    forwards.request("no-more-sessions@openssh.com", true, b"garbage");
     forwards.request(TcpipForward::NAME, false, b"garbage");
     forwards.request(TcpipForward::NAME, true, &tcpip("127.0.0.1", 0));
     let mut successes = Vec::new();
-    for _ in 0..6 {
+    for _ in 0..8 {
         successes.push(rig.reply().await.is_some());
     }
-    assert_eq!(successes, [false, false, false, true, false, true]);
+    assert_eq!(
+        successes,
+        [false, false, false, true, false, true, false, true]
+    );
     rig.assert_idle().await;
 }
 

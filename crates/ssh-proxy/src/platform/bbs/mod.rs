@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use connector::Resolver;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::{Body, Bytes};
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use prost::Message;
@@ -52,6 +52,9 @@ const ROUTER_ERROR: &str = "X-Cf-Routererror";
 
 /// Ties lines of several components together; we have nothing to tie, but the header is expected.
 const REQUEST_ID: &str = "X-Vcap-Request-Id";
+
+/// Any error, as bodies have them.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// State of an instance that can be entered.
 const RUNNING: &str = "RUNNING";
@@ -286,22 +289,12 @@ impl Bbs {
             .body(Full::new(body))
             .map_err(unavailable)?;
         let response = self.client.request(request).await.map_err(unavailable)?;
-        let answer: R = decode(response).await?;
-        match answer.error() {
-            None => Ok(answer),
-            Some(models::Error { kind, message }) if *kind == RESOURCE_NOT_FOUND => {
-                Err(BbsError::NotFound(message.clone()))
-            }
-            Some(models::Error { kind, message }) => Err(BbsError::Application {
-                kind: *kind,
-                message: message.clone(),
-            }),
-        }
+        understand(response).await
     }
 }
 
 /// An answer that can be an error.
-trait Answer: Message + Default {
+pub(crate) trait Answer: Message + Default {
     fn error(&self) -> Option<&models::Error>;
 }
 
@@ -317,9 +310,32 @@ impl Answer for DesiredLrpResponse {
     }
 }
 
+/// What a response means: an answer, or why there is none.
+pub(crate) async fn understand<R, B>(response: Response<B>) -> Result<R, BbsError>
+where
+    R: Answer,
+    B: Body<Data = Bytes, Error: Into<BoxError>>,
+{
+    let answer: R = decode(response).await?;
+    match answer.error() {
+        None => Ok(answer),
+        Some(models::Error { kind, message }) if *kind == RESOURCE_NOT_FOUND => {
+            Err(BbsError::NotFound(message.clone()))
+        }
+        Some(models::Error { kind, message }) => Err(BbsError::Application {
+            kind: *kind,
+            message: message.clone(),
+        }),
+    }
+}
+
 /// Reads an answer by the rules of the reference's client, in its order: a router's error, then
 /// protobuf whatever the status, then the status.
-async fn decode<R: Answer>(response: Response<Incoming>) -> Result<R, BbsError> {
+async fn decode<R, B>(response: Response<B>) -> Result<R, BbsError>
+where
+    R: Answer,
+    B: Body<Data = Bytes, Error: Into<BoxError>>,
+{
     let (head, body) = response.into_parts();
     if let Some(error) = head.headers.get(ROUTER_ERROR) {
         let error = String::from_utf8_lossy(error.as_bytes()).into_owned();
@@ -360,7 +376,11 @@ fn unavailable(error: impl std::error::Error + 'static) -> BbsError {
 ///
 /// While a cell is evacuated or suspect, BBS has two rows for an instance. The reference gives up
 /// then; here the one that runs counts, and of several the ordinary one.
-fn choose(mut rows: Vec<ActualLrp>, guid: &str, index: i32) -> Result<ActualLrp, BbsError> {
+pub(crate) fn choose(
+    mut rows: Vec<ActualLrp>,
+    guid: &str,
+    index: i32,
+) -> Result<ActualLrp, BbsError> {
     let guid = guid.to_owned();
     let Some(first) = rows.first() else {
         return Err(BbsError::NoInstance { guid, index });

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 
 use connector::Files;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -20,6 +21,7 @@ use super::*;
 use crate::platform::reread::{KeyedFile, Recipe};
 use crate::platform::testing::Lines;
 use crate::platform::tls::Policy;
+use crate::sample::{Change, End, Law, Sample, report, sweep};
 
 /// What the server does with a request.
 enum Reply {
@@ -559,4 +561,40 @@ fn one_row_is_chosen_or_none() {
 fn routes_do_not_show_in_debug() {
     let routes = HashMap::from([("diego-ssh".to_owned(), b"hunter2".to_vec())]);
     assert_eq!(format!("{:?}", Routes { routes }), "{\"diego-ssh\"}");
+}
+
+/// Protobuf that is cut between two fields is a shorter message; what follows from it is checked later.
+#[test]
+fn answers_that_are_cut_or_lengthened_are_read_or_refused() {
+    let Reply::Message(lrps) = one_row() else {
+        panic!("no message");
+    };
+    let Reply::Message(lrp) = desired() else {
+        panic!("no message");
+    };
+    let sample = |name, bytes| [Sample::new(name, "*", bytes).under(Law::Either)];
+    let mut cases = 0;
+    cases += sweep(
+        &sample("actual LRPs", lrps),
+        |_| (),
+        |(), bytes| ActualLrpsResponse::decode(bytes).into(),
+    );
+    cases += sweep(
+        &sample("desired LRP", lrp),
+        |_| (),
+        |(), bytes| DesiredLrpResponse::decode(bytes).into(),
+    );
+    // A length of its own, in as many bytes as there may be, is believed no further than the body goes.
+    for claim in [0x7f_u64, 1 << 31, u64::from(u32::MAX), u64::MAX] {
+        let mut body = vec![0x12];
+        prost::encoding::encode_varint(claim, &mut body);
+        let claims = Sample::new("a claim", "*", body).under(Law::Either);
+        claims.check(Change::OneMore, |bytes| {
+            let end = ActualLrpsResponse::decode(bytes).into();
+            assert_eq!(end, End::Error);
+            end
+        });
+        cases += 1;
+    }
+    report(cases, 40);
 }

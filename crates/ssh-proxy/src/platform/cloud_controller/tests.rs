@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::platform::testing::{Reply, Server, resolver, tls};
+use crate::sample::{Sample, report, sweep};
 
 const GUID: &str = "16b8a1a0-0b2F-4f3c-9f57-0123456789aB";
 
@@ -108,4 +109,23 @@ async fn no_answer_is_no_reason_to_ask_again() {
         answer.unwrap_err(),
         CloudControllerError::Call(CallError::Unavailable(_))
     ));
+}
+
+/// The answer of Cloud Controller cut anywhere, or with a byte more, is no answer.
+#[test]
+fn a_process_guid_is_whole_or_none() {
+    let body = br#"{"process_guid":"4f60b2e5-1f3b-4d8f-9d0e-0d1c7c1f1c55-9b1d"}"#;
+    let samples = [Sample::new("ssh access", "*", body.to_vec())];
+    let cases = sweep(
+        &samples,
+        |_| (),
+        |(), bytes| {
+            let answer = Answer {
+                status: StatusCode::OK,
+                body: bytes.to_vec().into(),
+            };
+            process_guid(&answer).into()
+        },
+    );
+    report(cases, 60);
 }

@@ -4,6 +4,7 @@ use tokio::task::{JoinSet, yield_now};
 
 use super::*;
 use crate::platform::testing::{Lines, Reply, Server, resolver, tls};
+use crate::sample::{Sample, report, sweep};
 
 const CODE: &str = "the+code 100%&more=ü";
 
@@ -240,4 +241,13 @@ async fn failures_are_logged_without_secrets() {
     for secret in ["the+code", "the%2Bcode", "secret-token", "pass%", "%41"] {
         assert!(!text.contains(secret), "{secret} in {text}");
     }
+}
+
+/// The answer of UAA cut anywhere, or with a byte more, is no answer.
+#[test]
+fn a_token_is_whole_or_none() {
+    let body =
+        br#"{"access_token":"eyJh.eyJ1c2VyX25hbWUiOiJhIn0.x","token_type":"bearer","scope":"x"}"#;
+    let samples = [Sample::new("token", "*", body.to_vec())];
+    report(sweep(&samples, |_| (), |(), bytes| token(bytes).into()), 85);
 }

@@ -1,0 +1,204 @@
+//! From the command line to a running proxy, and back to an exit code: 0 after a signal, 1 if the
+//! proxy cannot run, 2 if it was called or configured wrongly.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use goflag::{Flag, Kind};
+use tokio::task::JoinSet;
+use tracing::{error, info};
+
+use crate::bind::Listeners;
+use crate::config::File;
+use crate::debug;
+use crate::edge::activation::Inherited;
+use crate::edge::drain::{self, Signals};
+use crate::health::Health;
+use crate::metrics::Metrics;
+use crate::platform::loggregator::Loggregator;
+use crate::platform::tls;
+use crate::proxy::Proxy;
+use crate::settings::loggregator::{self, LoggregatorSettings};
+use crate::settings::{self, Exit, Problem, Settings};
+
+/// The proxy was called or configured wrongly.
+const EXIT_USAGE: u8 = 2;
+
+/// The command line, as the reference has it.
+const FLAGS: &[Flag] = &[
+    Flag {
+        name: "config",
+        kind: Kind::Text,
+        default: "",
+        usage: "Path to the JSON configuration file",
+    },
+    Flag {
+        name: "debugAddr",
+        kind: Kind::Text,
+        default: "",
+        usage: "Accepted for old scripts and ignored: debug_address in the file counts",
+    },
+];
+
+/// Runs the proxy as this process's command line says, until it has to end.
+///
+/// Must be called before there are threads: what was inherited is looked at here.
+pub fn start() -> ExitCode {
+    let mut words = std::env::args_os();
+    let program = words.next().unwrap_or_else(|| "ssh-proxy".into());
+    let flags = match goflag::parse(FLAGS, words.collect()) {
+        Ok(flags) => flags,
+        Err(stop) => {
+            eprint!("{stop}{}", goflag::usage(&program.to_string_lossy(), FLAGS));
+            return ExitCode::from(stop.exit_code());
+        }
+    };
+    let (file, logging) = match load(flags.text("config")) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            for problem in problems {
+                complain(&format!("ssh-proxy: {problem}\n"));
+            }
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let logs = match lager::init(logging, io::stdout()) {
+        Ok(logs) => logs,
+        Err(error) => return give_up(&error.to_string()),
+    };
+    let agent = loggregator::of_any(&file);
+    match Settings::new(file) {
+        // Before the runtime has threads.
+        Ok(settings) => match Inherited::take() {
+            Ok(inherited) => in_runtime(run(settings, inherited, logs)),
+            Err(error) => give_up(&error),
+        },
+        Err(problems) => in_runtime(refuse(problems, agent)),
+    }
+}
+
+/// Writes to stderr, unless nobody listens there (`eprint!` would panic).
+fn complain(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
+}
+
+/// Reads the file and how to log.
+fn load(path: &str) -> Result<(File, lager::Config), Vec<String>> {
+    let text = tls::read(path).map_err(|error| vec![format!("-config: {error}")])?;
+    let told = |problems: Vec<String>| {
+        let in_file = problems
+            .into_iter()
+            .map(|problem| format!("{path}: {problem}"));
+        in_file.collect::<Vec<_>>()
+    };
+    let file = File::parse(&text).map_err(told)?;
+    let logging = settings::logging(&file)?;
+    Ok((file, logging))
+}
+
+/// Logs what keeps the proxy from starting: the first problem in the words of the reference, the
+/// others in `data.problems`.
+fn report(problems: &[Problem]) -> ExitCode {
+    let Some((first, others)) = problems.split_first() else {
+        return ExitCode::FAILURE;
+    };
+    let others: Vec<String> = others
+        .iter()
+        .map(|problem| format!("{}: {}", problem.key, problem.error.trim_end()))
+        .collect();
+    let others = (!others.is_empty()).then(|| others.join("; "));
+    let others = others.as_deref();
+    if let Some(prelude) = first.prelude {
+        error!(error = first.error, "{prelude}");
+    }
+    match first.exit {
+        Exit::Fatal => {
+            lager::fatal!(
+                error = first.error,
+                key = first.key,
+                problems = others,
+                "{}",
+                first.action
+            );
+            ExitCode::from(EXIT_USAGE)
+        }
+        Exit::Failure => {
+            error!(
+                error = first.error,
+                key = first.key,
+                problems = others,
+                "{}",
+                first.action
+            );
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn in_runtime(program: impl Future<Output = ExitCode>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(program),
+        Err(error) => give_up(&format!("no runtime: {error}")),
+    }
+}
+
+/// Ends because of `problems`, to which an agent that is not there belongs, too. It comes first: the
+/// reference connects to it before it looks at anything else.
+async fn refuse(mut problems: Vec<Problem>, agent: Option<LoggregatorSettings>) -> ExitCode {
+    if let Err(error) = Loggregator::start(agent).await {
+        problems.insert(0, loggregator::refused(error));
+    }
+    report(&problems)
+}
+
+/// Connects to the agent, binds every port, tells so, and serves until a signal.
+async fn run(mut settings: Settings, inherited: Inherited, logs: lager::Handle) -> ExitCode {
+    let (emitter, loggregator) = match Loggregator::start(settings.loggregator.take()).await {
+        Ok(started) => started,
+        Err(error) => return report(&[loggregator::refused(error)]),
+    };
+    let listeners = Listeners::bind(&settings, inherited);
+    let (listeners, signals) = match (listeners, Signals::listen()) {
+        (Ok(listeners), Ok(signals)) => (listeners, signals),
+        (Err(trace), _) => return give_up(&trace),
+        (_, Err(error)) => return give_up(&format!("no signals: {error}")),
+    };
+    let health = Health::default();
+    let (close, end) = drain::plan(signals, health.clone(), settings.drain);
+    let metrics = Arc::<Metrics>::default();
+    let proxy = Proxy::new(settings, emitter.clone(), Arc::clone(&metrics));
+    // They end with the set.
+    let mut watchers = JoinSet::new();
+    if let Some(listener) = listeners.debug {
+        watchers.spawn(debug::serve(listener, logs));
+    }
+    if let Some(listener) = listeners.health {
+        watchers.spawn(health.serve(listener));
+    }
+    info!("started");
+    let close = async {
+        close.await;
+        if listeners.has_successor {
+            // It alone may say how it is.
+            watchers.abort_all();
+        }
+    };
+    tokio::select! {
+        () = proxy.serve(listeners.ssh, close, end) => {}
+        () = metrics.emit(&emitter) => {}
+    }
+    drop(emitter);
+    loggregator.finish().await;
+    info!("exited");
+    ExitCode::SUCCESS
+}
+
+/// Ends with the reference's last words.
+fn give_up(trace: &str) -> ExitCode {
+    error!(error = trace, "exited-with-failure");
+    ExitCode::FAILURE
+}

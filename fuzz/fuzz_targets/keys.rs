@@ -1,0 +1,3 @@
+#![no_main]
+use fairlead_fuzz::proto;
+libfuzzer_sys::fuzz_target!(|data: &[u8]| proto::keys(data));

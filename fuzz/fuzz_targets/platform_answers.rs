@@ -1,0 +1,3 @@
+#![no_main]
+use fairlead_fuzz::proxy;
+libfuzzer_sys::fuzz_target!(|data: &[u8]| proxy::platform_answers(data));
