@@ -215,57 +215,6 @@ async fn what_is_only_unknown_ends_nothing() {
     cell.stop().await;
 }
 
-/// Names and texts are the peer's to choose: they neither fill the log nor steer terminals.
-#[tokio::test]
-async fn what_peers_say_stays_short_and_harmless_in_the_logs() {
-    let cell = Cell::start(options()).await.unwrap();
-    let nasty = "\u{1b}[2J\u{7}\r\n{\"source\":\"forged\"}\n".repeat(1000);
-    for door in doors(&cell) {
-        let mut raw = Raw::served(door.address).await;
-        let mut request_access = string_message(msg::USERAUTH_REQUEST, &nasty);
-        request_access.put_string(b"ssh-connection");
-        request_access.put_string(b"none");
-        raw.send(&request_access);
-        assert_eq!(raw.packet().await.unwrap()[0], msg::USERAUTH_FAILURE);
-
-        let mut raw = Raw::login(&door).await.unwrap();
-        let peer = raw.open_session(0, 1 << 20).await.unwrap();
-        raw.send(&request(peer, &nasty, true, &[]));
-        assert_eq!(raw.packet().await.unwrap()[0], msg::CHANNEL_FAILURE);
-        raw.send(&open(&nasty, 1, 1 << 20, 1 << 15));
-        raw.wait_for(msg::CHANNEL_OPEN_FAILURE).await.unwrap();
-        let mut goodbye = vec![msg::DISCONNECT, 0, 0, 0, 11];
-        goodbye.put_string(nasty.as_bytes());
-        goodbye.put_string(b"");
-        raw.send(&goodbye);
-        raw.flush().await.unwrap();
-    }
-    let daemon = cell.daemon(0).unwrap();
-    let proxy = cell.proxy();
-    proxy
-        .wait_for_log("disconnected by the peer")
-        .await
-        .unwrap();
-    daemon
-        .wait_for_log("disconnected by the peer")
-        .await
-        .unwrap();
-    for program in [proxy, daemon] {
-        let log = program.log();
-        assert!(!log.chars().any(|c| c.is_control() && c != '\n'));
-        for line in log.lines() {
-            assert!(
-                line.len() < 2000,
-                "{}: {} bytes",
-                program.name(),
-                line.len()
-            );
-            assert!(line.starts_with("{\"timestamp\""), "{line}");
-        }
-    }
-    cell.stop().await;
-}
-
 // Hostile instances.
 
 /// Lets in whoever knocks.
