@@ -1,6 +1,6 @@
 //! Peers that break the rules, against both programs: they are told why and cut, and nobody else
-//! notices. What a row can say is among those of `misbehave`; here is what happens besides. And instances
-//! that break them, against the proxy: their user is told, no more.
+//! notices. What a row can say is among those of `misbehave`; here is what happens besides. Instances that
+//! break them have rows of their own (`misbehave_host.rs`).
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -10,21 +10,10 @@
 
 mod packets;
 
-use std::net::Ipv4Addr;
-use std::sync::Arc;
-
 use devcell::Cell;
-use devcell::bbs::messages::NetInfo;
 use packets::*;
-use ssh_proto::algorithm::Algorithms;
-use ssh_proto::auth::Methods;
-use ssh_proto::key::PublicKey;
-use ssh_proto::transport::{Config, Event};
+use ssh_proto::msg;
 use ssh_proto::wire::Put;
-use ssh_proto::{Error, msg};
-use ssh_tokio::{Attempt, Authenticator, Denied, Wire, accept};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::Instant;
 
 /// Reason codes of RFC 4253 section 11.1.
 const PROTOCOL_ERROR: u32 = 2;
@@ -212,198 +201,5 @@ async fn what_is_only_unknown_ends_nothing() {
         let finished = raw.finish(0, peer).await.unwrap();
         assert_eq!(finished.stdout, b"alive\n", "{}", door.name);
     }
-    cell.stop().await;
-}
-
-// Hostile instances.
-
-/// Lets in whoever knocks.
-struct Welcome;
-
-impl Authenticator for Welcome {
-    type Grant = ();
-
-    fn methods(&self) -> Methods {
-        Methods::PublicKey
-    }
-
-    fn knows_key(&self, _: &PublicKey) -> bool {
-        true
-    }
-
-    async fn authenticate(&mut self, _: &str, attempt: Attempt) -> Result<(), Denied> {
-        match attempt {
-            Attempt::Key(_) => Ok(()),
-            _ => Err(Denied::Retry(None)),
-        }
-    }
-}
-
-/// A program in the container that has the instance's key and got hold of its port.
-struct Impostor(TcpListener);
-
-impl Impostor {
-    /// Takes the place of the second instance's daemon.
-    async fn instead_of_the_second(cell: &Cell) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        cell.bbs()
-            .update(|state| state.actual[1].net_info = Some(NetInfo::plain(2222, port)));
-        Self(listener)
-    }
-
-    /// A user who logs in through the proxy, and the impostor's end.
-    async fn meet(&self, cell: &Cell) -> (Raw, Wire<TcpStream>) {
-        let user = async {
-            let login = &cell.logins()[1];
-            let mut raw = Raw::served(cell.proxy_address()).await;
-            let tried = raw.try_password(&login.user, &login.password).await;
-            assert_eq!(tried, Ok(true));
-            raw
-        };
-        let impostor = async {
-            let (stream, _) = self.0.accept().await.unwrap();
-            let key = instance_key(cell);
-            let config = Config::server("SSH-2.0-x", Algorithms::default(), vec![key]);
-            let deadline = Instant::now() + PATIENCE;
-            let accepted = accept(
-                stream,
-                Arc::new(config),
-                &mut Welcome,
-                ssh_tokio::login_deadline(deadline),
-            )
-            .await;
-            let (authenticated, ()) = accepted.unwrap();
-            authenticated.into_wire()
-        };
-        within("the meeting", async { tokio::join!(user, impostor) }).await
-    }
-}
-
-async fn next_packet(wire: &mut Wire<TcpStream>) -> Result<Vec<u8>, Error> {
-    within("waiting for the proxy", wire.flush()).await?;
-    assert_eq!(within("waiting", wire.next()).await?, Event::Packet);
-    Ok(wire.transport().packet().to_vec())
-}
-
-#[tokio::test]
-async fn an_instance_opens_nothing_that_its_user_did_not_ask_for() {
-    let cell = Cell::start(options()).await.unwrap();
-    let mut bystander = Bystander::enter(&proxy_door(&cell)).await;
-    let impostor = Impostor::instead_of_the_second(&cell).await;
-    let (mut user, mut wire) = impostor.meet(&cell).await;
-    let kinds = [
-        "session",
-        "direct-tcpip",
-        "direct-streamlocal@openssh.com",
-        "forwarded-tcpip",
-        "forwarded-streamlocal@openssh.com",
-        "auth-agent@openssh.com",
-        "auth-agent",
-        "x11",
-        "tun@openssh.com",
-    ];
-    for (number, kind) in (3..).zip(kinds) {
-        let offer = open(kind, number, 1 << 20, 1 << 15);
-        wire.transport_mut().send(&[&offer]);
-        let answer = next_packet(&mut wire).await.unwrap();
-        assert_eq!(answer[0], msg::CHANNEL_OPEN_FAILURE, "{kind}");
-        // Administratively prohibited.
-        assert_eq!(
-            (u32_at(&answer, 1), u32_at(&answer, 5)),
-            (number, 1),
-            "{kind}"
-        );
-    }
-    // Of all this, the user has seen nothing: this comes first.
-    let mut marker = string_message(msg::GLOBAL_REQUEST, "marker@example.com");
-    marker.put_bool(false);
-    wire.transport_mut().send(&[&marker]);
-    within("writing", wire.flush()).await.unwrap();
-    assert_eq!(user.packet().await.unwrap(), marker);
-    bystander.all_is_well().await;
-    cell.stop().await;
-}
-
-#[tokio::test]
-async fn an_instance_that_breaks_a_rule_loses_its_user_and_no_other() {
-    let cell = Cell::start(options()).await.unwrap();
-    let mut bystander = Bystander::enter(&proxy_door(&cell)).await;
-    let impostor = Impostor::instead_of_the_second(&cell).await;
-    let breaches: [(&str, Vec<u8>); 10] = [
-        ("EOF", plain(msg::CHANNEL_EOF, 7)),
-        ("CLOSE", plain(msg::CHANNEL_CLOSE, 7)),
-        ("request", request(7, "exit-status", false, &[])),
-        ("success", plain(msg::CHANNEL_SUCCESS, 7)),
-        ("confirmation", confirmation(7)),
-        ("open failure", plain(msg::CHANNEL_OPEN_FAILURE, 7)),
-        ("global success", vec![msg::REQUEST_SUCCESS]),
-        ("USERAUTH_FAILURE", vec![msg::USERAUTH_FAILURE]),
-        (
-            "a string of 4 GiB",
-            vec![msg::CHANNEL_OPEN, 255, 255, 255, 255],
-        ),
-        ("NEWKEYS", vec![msg::NEWKEYS]),
-    ];
-    for (name, breach) in breaches {
-        let mark = cell.proxy().mark();
-        let (user, mut wire) = impostor.meet(&cell).await;
-        wire.transport_mut().send(&[&breach]);
-        let impostor_end = async {
-            loop {
-                match next_packet(&mut wire).await {
-                    Ok(_) => {}
-                    Err(end) => break end,
-                }
-            }
-        };
-        let (end, told) = tokio::join!(impostor_end, user.disconnect());
-        // The proxy waits for us to close, so that its last words are not lost.
-        drop(wire);
-        let expected = matches!(
-            end,
-            Error::Disconnected {
-                reason: PROTOCOL_ERROR,
-                ..
-            }
-        );
-        assert!(expected, "{name}: {end}");
-        let lost = "the connection to the app instance was lost";
-        assert_eq!(told, (BY_APPLICATION, lost.to_owned()), "{name}");
-        let line = cell
-            .proxy()
-            .wait_for_log_after(mark, "protocol error")
-            .await;
-        let line = line.unwrap();
-        assert!(line.contains("relay-ended"), "{name}: {line}");
-        bystander.all_is_well().await;
-    }
-
-    // One that just goes away.
-    let (user, wire) = impostor.meet(&cell).await;
-    drop(wire);
-    assert_eq!(user.disconnect().await.0, BY_APPLICATION);
-    bystander.all_is_well().await;
-    cell.stop().await;
-}
-
-/// What would reach the user's client is never of the transport.
-#[tokio::test]
-async fn an_instance_cannot_speak_for_the_proxy() {
-    let cell = Cell::start(options()).await.unwrap();
-    let impostor = Impostor::instead_of_the_second(&cell).await;
-    let (mut user, mut wire) = impostor.meet(&cell).await;
-    for name in ["hostkeys-00@openssh.com", "hostkeys-prove-00@openssh.com"] {
-        let mut offer = string_message(msg::GLOBAL_REQUEST, name);
-        offer.put_bool(false);
-        wire.transport_mut().send(&[&offer]);
-    }
-    wire.transport_mut().send(&[&[msg::IGNORE, 0, 0, 0, 0]]);
-    wire.transport_mut().send(&[&[150]]);
-    let mut marker = string_message(msg::GLOBAL_REQUEST, "marker@example.com");
-    marker.put_bool(false);
-    wire.transport_mut().send(&[&marker]);
-    within("writing", wire.flush()).await.unwrap();
-    assert_eq!(user.packet().await.unwrap(), marker);
     cell.stop().await;
 }

@@ -8,6 +8,8 @@
 
 mod packets;
 
+use std::path::Path;
+
 use devcell::Cell;
 use misbehave::case::{Case, Program, Stage};
 use misbehave::client::Credentials;
@@ -57,6 +59,9 @@ fn target(door: &Door, program: Program) -> Target {
     }
 }
 
+/// What rows of scp would write if their names or lines were taken.
+const OUTSIDE: [&str; 3] = ["/misbehave", "/tmp/misbehave", "/tmp/misbehave.tmp"];
+
 /// Runs the rows of `group`, and shows all that differ.
 async fn check(group: &'static str, program: Program) {
     let cell = start().await;
@@ -84,6 +89,9 @@ async fn check(group: &'static str, program: Program) {
         table(&differ)
     );
     assert_eq!(next, Ok(()), "the next user");
+    for path in OUTSIDE {
+        assert!(!Path::new(path).exists(), "{path} was written");
+    }
     bystander.all_is_well().await;
     cell.stop().await;
 }
@@ -106,7 +114,7 @@ macro_rules! groups {
 }
 
 groups! {
-    ident packet kexinit kex newkeys strict extinfo message service rekey auth publickey open channel window request pty env signal listen incoming direct
+    ident packet kexinit kex newkeys strict extinfo message service rekey auth publickey open channel window request pty env signal listen incoming direct sftp scp
 }
 
 #[test]

@@ -11,7 +11,7 @@ use ssh_proto::algorithm::{Algorithms, Lists};
 use ssh_proto::error::Reason;
 use ssh_proto::transport::Config;
 use ssh_tokio::serve::{self, Stopping};
-use ssh_tokio::{accept, login_deadline};
+use ssh_tokio::{Authenticated, accept, login_deadline};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tracing::{Instrument as _, debug, error, info, info_span, warn};
@@ -19,7 +19,7 @@ use tracing::{Instrument as _, debug, error, info, info_span, warn};
 use crate::app_log::Visits;
 use crate::auth::cf::CfRealm;
 use crate::auth::diego::DiegoRealm;
-use crate::auth::{Gate, Login};
+use crate::auth::{Gate, Grant, Login};
 use crate::dial::Dialer;
 use crate::edge::watch::{self, Watched};
 use crate::edge::{Admission, Edge};
@@ -108,11 +108,12 @@ impl Proxy {
         if let Some((stream, admission)) = admitted {
             let span = info_span!("handle-connection", remote_address = %admission.address);
             let session = self.session(stream, admission, deadline, stopping);
-            session.instrument(span).await;
+            Box::pin(session.instrument(span)).await;
         }
     }
 
-    /// One connection that may log in.
+    /// One connection that may log in. Each stage has memory of its own, so that nobody takes any for a
+    /// stage that is not reached, or is over.
     async fn session(
         self: Arc<Self>,
         stream: TcpStream,
@@ -120,6 +121,21 @@ impl Proxy {
         deadline: Instant,
         mut stopping: Stopping,
     ) {
+        let address = admission.address;
+        let login = self.log_in(stream, admission, deadline, &mut stopping);
+        if let Some((client, grant)) = Box::pin(login).await {
+            Box::pin(self.relay(client, grant, address, stopping)).await;
+        }
+    }
+
+    /// Logs the user in, or says why not.
+    async fn log_in(
+        &self,
+        stream: TcpStream,
+        admission: Admission,
+        deadline: Instant,
+        stopping: &mut Stopping,
+    ) -> Option<(Authenticated<TcpStream>, Grant)> {
         let transport = Arc::clone(&self.transport);
         let mut login = Login::new(Arc::clone(&self.gate));
         let until = async {
@@ -132,20 +148,33 @@ impl Proxy {
             }
         };
         let mut watched = Watched::new(&mut login, &admission);
-        let (client, grant) = match accept(stream, transport, &mut watched, until).await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                let offence = watch::offence(&error, login.undecided.is_some());
-                offence.inspect(|offence| admission.offends(*offence));
-                return self.log_failure(&login, &error);
-            }
+        let accepted = accept(stream, transport, &mut watched, until).await;
+        let failed = |error: &Error| {
+            let offence = watch::offence(error, login.undecided.is_some());
+            offence.inspect(|offence| admission.offends(*offence));
+            self.log_failure(&login, error);
         };
-        let user_address = admission.address;
-        drop(admission);
-        let (principal, username) = grant.who.map(|who| (who.id, who.name)).unzip();
+        accepted.inspect_err(failed).ok()
+    }
+
+    /// Joins the user to the instance until one of them is gone.
+    async fn relay(
+        &self,
+        client: Authenticated<TcpStream>,
+        grant: Grant,
+        user_address: SocketAddr,
+        mut stopping: Stopping,
+    ) {
+        let Grant {
+            user,
+            who,
+            log_tags,
+            daemon,
+        } = grant;
+        let (principal, username) = who.map(|who| (who.id, who.name)).unzip();
         let (principal, username) = (principal.as_deref(), username.as_deref());
-        info!(user = grant.user, principal, username, "relay-started");
-        let _visit = self.visits.begin(user_address, grant.log_tags);
+        info!(user, principal, username, "relay-started");
+        let _visit = self.visits.begin(user_address, log_tags);
         let limits = Limits {
             idle: self.times.idle,
             inactivity: self.times.inactivity,
@@ -155,11 +184,10 @@ impl Proxy {
             stopping.wait().await;
             SHUTTING_DOWN.to_owned()
         };
-        let end = Relay::new(client, grant.daemon, limits, Arc::clone(&self.policy))
-            .run(stop)
-            .await;
+        let relay = Relay::new(client, daemon, limits, Arc::clone(&self.policy));
+        let end = Box::pin(relay.run(stop)).await;
         info!(
-            user = grant.user,
+            user,
             principal,
             username,
             side = ?end.side,

@@ -80,7 +80,7 @@ pub async fn accept<S: Socket, A: Authenticator>(
     };
     match accepted {
         Ok(grant) => Ok((Authenticated::new(wire), grant)),
-        Err(error) => Err(wire.close(error).await),
+        Err(error) => Err(Box::pin(wire.close(error)).await),
     }
 }
 
@@ -109,7 +109,8 @@ async fn authenticate<S: Socket, A: Authenticator>(
                 continue;
             }
         };
-        match authenticator.authenticate(&user, attempt).await {
+        // Boxed, as whoever has not come so far need not pay for it.
+        match Box::pin(authenticator.authenticate(&user, attempt)).await {
             Ok(grant) => {
                 auth.accept(wire.transport_mut());
                 wire.flush().await?;

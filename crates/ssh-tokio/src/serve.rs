@@ -73,7 +73,8 @@ pub async fn serve_and_drain<F>(
     let mut tasks = JoinSet::new();
     let mut start = |tasks: &mut JoinSet<()>, stream, peer, permit: OwnedSemaphorePermit| {
         tune(&stream);
-        let connection = handle(stream, canonical(peer), stopping.clone());
+        // Boxed, since a future that is moved into another one is there twice.
+        let connection = Box::pin(handle(stream, canonical(peer), stopping.clone()));
         tasks.spawn(async move {
             connection.await;
             drop(permit);

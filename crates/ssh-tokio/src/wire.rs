@@ -51,7 +51,8 @@ pub fn now() -> Instant {
 /// A transport and the stream that it runs on.
 pub struct Wire<S> {
     stream: S,
-    transport: Transport,
+    /// Boxed, since futures keep a place for each value that is moved through them.
+    transport: Box<Transport>,
     unflushed: bool,
 }
 
@@ -60,7 +61,7 @@ impl<S: Socket> Wire<S> {
     pub fn new(stream: S, transport: Transport) -> Self {
         Self {
             stream,
-            transport,
+            transport: Box::new(transport),
             unflushed: false,
         }
     }
@@ -77,7 +78,7 @@ impl<S: Socket> Wire<S> {
 
     /// The two parts again.
     pub fn into_parts(self) -> (S, Transport) {
-        (self.stream, self.transport)
+        (self.stream, *self.transport)
     }
 
     /// Reads once.
@@ -167,15 +168,19 @@ impl<S: Socket> Authenticated<S> {
     }
 }
 
-/// Reads once from `stream` into `transport`.
+/// Reads once from `stream` into `transport`, which has a rest where nothing is there.
 pub(crate) fn poll_read<S: Socket>(
     stream: &mut S,
     transport: &mut Transport,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), Error>> {
     let mut buffer = ReadBuf::new(transport.input());
-    ready!(Pin::new(stream).poll_read(cx, &mut buffer)).map_err(|error| lost(&error))?;
+    let polled = Pin::new(stream).poll_read(cx, &mut buffer);
     let count = buffer.filled().len();
+    if polled.is_pending() {
+        transport.rest();
+    }
+    ready!(polled).map_err(|error| lost(&error))?;
     if count == 0 {
         return Poll::Ready(Err(Error::Lost("closed by the peer".into())));
     }

@@ -18,8 +18,8 @@ pub const CONNECTIONS: Flag = count(
     "most connections that are logged in",
 );
 
-/// Connections that are not: proxies log in within milliseconds, and a stranger in the container can
-/// hold no more than these.
+/// Connections that are not: proxies log in within milliseconds. A stranger in the container can hold no
+/// more than these, and not for long while others wait.
 pub const LOGINS: Flag = count("maxLogins", "128", "most connections that are logging in");
 
 /// Counted from accept, and not extended by traffic: what a user needs over a slow link.

@@ -9,6 +9,7 @@
 //! | [`listen`]                    | the listening socket                                   |
 //! | [`bounds`]                    | what clients may take of the daemon                    |
 //! | [`server`]                    | who gets in, and how many at a time                    |
+//! | `logins`                      | who makes room for whom while logging in               |
 //! | `connection`                  | one connection: its channels and their messages        |
 //! | `session`                     | one session: requests, what runs for it, end           |
 //! | [`process`]                   | a session's shell, its streams and its end             |
@@ -34,6 +35,7 @@ pub mod forward;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod listen;
+mod logins;
 pub mod process;
 pub mod pty;
 pub mod scp;

@@ -2,7 +2,8 @@
 //!
 //! One task for each connection logs its user in and goes on as a [`crate::connection`].
 
-use std::future::{Future, ready};
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 
 use connector::Resolver;
@@ -22,9 +23,11 @@ use tracing::{Instrument, error, info, info_span};
 use crate::bounds::Bounds;
 use crate::connection::Connection;
 use crate::environment::DaemonEnvironment;
+use crate::logins::Logins;
 
-/// Connections over the bounds that are being told so; more wait to be accepted.
-const REFUSALS: usize = 64;
+/// Connections beyond the bounds that wait for room to log in or are told that there is none for them;
+/// more wait to be accepted.
+const WAITING: usize = 64;
 
 /// How the daemon serves.
 pub struct Server {
@@ -47,7 +50,7 @@ pub struct Server {
 /// What all connections share.
 pub(crate) struct Daemon {
     pub(crate) server: Server,
-    logins: Semaphore,
+    logins: Logins,
     connections: Semaphore,
     ptys: Arc<Semaphore>,
 }
@@ -57,7 +60,7 @@ impl Server {
     pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()>) {
         let daemon = Arc::new(Daemon::new(self));
         let bounds = &daemon.server.bounds;
-        let limit = bounds.connections + bounds.logins + REFUSALS;
+        let limit = bounds.connections + bounds.logins + WAITING;
         let stop = async {
             stop.await;
             info!("stopping-server");
@@ -76,7 +79,7 @@ impl Daemon {
     pub(crate) fn new(server: Server) -> Self {
         let bounds = &server.bounds;
         Self {
-            logins: Semaphore::new(bounds.logins),
+            logins: Logins::new(bounds.logins),
             connections: Semaphore::new(bounds.connections),
             ptys: Arc::new(Semaphore::new(bounds.ptys)),
             server,
@@ -90,22 +93,29 @@ impl Daemon {
 
     async fn handle(self: Arc<Self>, stream: TcpStream, mut stopping: Stopping) {
         info!("started");
-        let session = match self.log_in(stream, &mut stopping).await {
+        // Each stage has memory of its own, so that none is there for those that are not reached.
+        let session = match Box::pin(self.log_in(stream, &mut stopping)).await {
             Ok(session) => session,
             Err(error) => return error!(%error, "handshake-failed"),
         };
         let error = match self.connections.try_acquire() {
-            Ok(_permit) => {
-                let mut connection = Connection::new(Arc::clone(&self), session);
-                let error = tokio::select! {
-                    error = connection.run() => error,
-                    error = stopped(&mut stopping) => error,
-                };
-                connection.end(error).await
-            }
-            Err(_) => session.close(Error::Limit("too many connections")).await,
+            Ok(_permit) => Box::pin(self.connection(session, &mut stopping)).await,
+            Err(_) => Box::pin(session.close(Error::Limit("too many connections"))).await,
         };
         info!(reason = %error, "completed");
+    }
+
+    async fn connection(
+        self: &Arc<Self>,
+        session: Session<TcpStream>,
+        stopping: &mut Stopping,
+    ) -> Error {
+        let mut connection = Connection::new(Arc::clone(self), session);
+        let error = tokio::select! {
+            error = connection.run() => error,
+            error = stopped(stopping) => error,
+        };
+        Box::pin(connection.end(error)).await
     }
 
     async fn log_in(
@@ -116,18 +126,26 @@ impl Daemon {
         let deadline = Instant::now() + self.server.bounds.login_timeout;
         let transport = Arc::clone(&self.server.transport);
         let mut login = Login(Arc::clone(self));
-        let Ok(_permit) = self.logins.try_acquire() else {
-            let refused = ready(Error::Limit("too many connections that are logging in"));
-            let accepted = accept(stream, transport, &mut login, refused).await;
-            return Err(accepted.err().unwrap_or(Error::Bug("logged in at once")));
-        };
-        let until = async {
+        let mut broken_off = pin!(async {
             tokio::select! {
                 error = login_deadline(deadline) => error,
                 error = stopped(stopping) => error,
             }
+        });
+        let room = tokio::select! {
+            room = self.logins.enter() => room.ok_or(Error::Bug("no room for logins")),
+            error = &mut broken_off => Err(error),
         };
-        let (wire, ()) = accept(stream, transport, &mut login, until).await?;
+        let until = async {
+            if let Err(error) = &room {
+                return error.clone();
+            }
+            tokio::select! {
+                error = broken_off => error,
+                error = self.logins.overstayed() => error,
+            }
+        };
+        let (wire, ()) = Box::pin(accept(stream, transport, &mut login, until)).await?;
         Ok(Session::new(wire, self.server.bounds.of_connection()))
     }
 }

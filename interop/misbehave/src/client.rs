@@ -52,6 +52,9 @@ impl Peer {
     /// # Errors
     /// How the connection ended before.
     pub fn climb(&mut self, stage: Stage) -> Result<(), End> {
+        if self.role() == Role::Server {
+            return self.climb_as_host(stage);
+        }
         if stage == Stage::Connected {
             return Ok(());
         }
@@ -160,12 +163,15 @@ impl Peer {
         Ok(channel)
     }
 
-    /// Does what a good client does next, and waits for the answer: whatever the server ignored, it is
+    /// Does what a good peer does next, and waits for the answer: whatever the other side ignored, it is
     /// there to answer this.
     ///
     /// # Errors
     /// How the connection ended instead.
     pub fn probe(&mut self) -> Result<(), End> {
+        if self.role() == Role::Server {
+            return self.probe_as_host();
+        }
         if self.is_keying() || self.session_id().is_empty() {
             self.exchange_keys()?;
         }

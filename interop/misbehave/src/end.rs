@@ -47,6 +47,8 @@ pub enum End {
     WentOn,
     /// There are no credentials for a login.
     NoCredentials,
+    /// An application behind a channel answers otherwise than it should.
+    Unlike(String),
     /// What the other side sent cannot be read.
     Garbled(&'static str),
 }
@@ -75,6 +77,7 @@ impl fmt::Display for End {
             Self::Refused => f.write_str("login refused"),
             Self::WentOn => f.write_str("goes on with the exchange"),
             Self::NoCredentials => f.write_str("no credentials"),
+            Self::Unlike(what) => write!(f, "answers {what}"),
             Self::Garbled(what) => write!(f, "unreadable: {what}"),
         }
     }

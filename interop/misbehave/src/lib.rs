@@ -8,6 +8,7 @@
 //! | [`run`]     | runs rows against a target, and tells how each one ended                      |
 //! | [`report`]  | results as table, JSON and Markdown                                           |
 //! | [`client`]  | the client's way up: service, login, channels; and how it sees who is alive   |
+//! | [`host`]    | the server's way up, and what the user of a proxy sees meanwhile               |
 //! | [`peer`]    | one connection, both roles: identification, packets, key exchange             |
 //! | [`kex`]     | offers, KEXINITs, and what comes of two of them                               |
 //! | [`packet`]  | packets under the present keys, right ones and wrong ones                     |
@@ -21,6 +22,7 @@ pub mod case;
 pub mod cases;
 pub mod client;
 pub mod end;
+pub mod host;
 pub mod kex;
 pub mod link;
 pub mod packet;

@@ -1,8 +1,9 @@
-//! The command `misbehave`: runs the rows against a server, and combines results. Owns the command line.
+//! The command `misbehave`: runs the rows against a server or against clients, and combines results. Owns
+//! the command line.
 
 use std::fs;
 use std::io::{self, Write};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::process::{self, ExitCode};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,8 +12,12 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use misbehave::case::{Case, Program, Stage};
 use misbehave::cases;
 use misbehave::client::{CredentialSecret, Credentials};
+use misbehave::host::HostCase;
+use misbehave::peer::Peer;
 use misbehave::report::{Report, Row, markdown, summary, table};
-use misbehave::run::Target;
+use misbehave::run::{self, Target};
+use ssh_proto::crypto::random::SystemRandom;
+use ssh_proto::key::PrivateKey;
 
 /// How long a server may take to listen after `--restart`.
 const START: Duration = Duration::from_secs(10);
@@ -36,10 +41,18 @@ fn command_line() -> Command {
     };
     Command::new("misbehave")
         .about(
-            "An SSH client that breaks the rules, one at a time, and sees what the server makes of it. \
-             Exits with 1 if anything is not as expected.",
+            "An SSH client that breaks the rules, one at a time, and sees what the server makes of it; with \
+             --listen, a server that does so. Exits with 1 if anything is not as expected.",
         )
         .arg(value("server", "HOST:PORT", "The server"))
+        .arg(
+            value("listen", "ADDRESS", "Play a server there: one row with each client that connects")
+                .conflicts_with("server"),
+        )
+        .arg(
+            value("host-key", "KEYFILE", "With --listen: the host key, Ed25519; else a new one")
+                .requires("listen"),
+        )
         .arg(value("name", "NAME", "What to call the server in results").default_value("server"))
         .arg(value("user", "USER", "Who logs in"))
         .arg(value("password", "PASSWORD", "The user's password").conflicts_with("identity"))
@@ -88,6 +101,9 @@ fn command_line() -> Command {
 fn run(arguments: &ArgMatches) -> Result<bool, String> {
     let text = |name: &str| arguments.get_one::<String>(name).map(String::as_str);
     let prefix = text("only").unwrap_or_default();
+    if let Some(address) = text("listen") {
+        return listen(arguments, address, prefix);
+    }
     let mut chosen = cases::all();
     chosen.retain(|case| case.id.starts_with(prefix));
     if arguments.get_flag("list") {
@@ -100,6 +116,12 @@ fn run(arguments: &ArgMatches) -> Result<bool, String> {
         return Ok(true);
     }
     let report = meet(arguments, chosen)?;
+    show(arguments, report)
+}
+
+/// Prints it; true if all is as expected.
+fn show(arguments: &ArgMatches, report: Report) -> Result<bool, String> {
+    let text = |name: &str| arguments.get_one::<String>(name).map(String::as_str);
     let differs = report.results.iter().any(Row::differs) || report.gone_after.is_some();
     match text("format") {
         Some("json") => {
@@ -112,19 +134,51 @@ fn run(arguments: &ArgMatches) -> Result<bool, String> {
     Ok(!differs)
 }
 
+/// Plays the rows of servers to whoever connects, one after the other.
+fn listen(arguments: &ArgMatches, address: &str, prefix: &str) -> Result<bool, String> {
+    let text = |name: &str| arguments.get_one::<String>(name).map(String::as_str);
+    let mut rows = cases::host::all();
+    rows.retain(|row| row.case.id.starts_with(prefix));
+    if arguments.get_flag("list") {
+        let cases: Vec<Case> = rows.into_iter().map(|row| row.case).collect();
+        print(&list(&cases))?;
+        return Ok(true);
+    }
+    let pem = text("host-key").map(read).transpose()?;
+    let key = || match &pem {
+        Some(pem) => PrivateKey::from_pem(pem).map_err(|error| format!("host key: {error}")),
+        None => Ok(PrivateKey::generate_ed25519(&mut SystemRandom)),
+    };
+    let listener = TcpListener::bind(address).map_err(|error| format!("{address}: {error}"))?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    // Results may be read by a program: this is not one of them.
+    let _ = writeln!(io::stderr(), "misbehave: listening on {address}");
+    let mut report = Report {
+        server: text("name").unwrap_or_default().to_owned(),
+        results: Vec::new(),
+        left_out: 0,
+        gone_after: None,
+    };
+    let program = program(arguments);
+    for HostCase { case, .. } in &rows {
+        let (stream, _) = listener.accept().map_err(|error| error.to_string())?;
+        let offer = case.offer.clone();
+        let peer = Peer::server(stream, offer, patience(arguments), key()?);
+        let mut peer = peer.map_err(|error| error.to_string())?;
+        let outcome = run::meet(&mut peer, case, program);
+        report.results.push(Row::new(case, program, &outcome));
+    }
+    show(arguments, report)
+}
+
 fn meet(arguments: &ArgMatches, mut chosen: Vec<Case>) -> Result<Report, String> {
     let text = |name: &str| arguments.get_one::<String>(name).map(String::as_str);
-    let server = text("server").ok_or("give --server HOST:PORT, --combine or --list")?;
-    let patience = arguments.get_one::<u64>("patience").copied();
+    let server = text("server").ok_or("give --server HOST:PORT, --listen, --combine or --list")?;
     let target = Target {
         address: resolve(server)?,
         credentials: credentials(arguments)?,
-        program: match text("as") {
-            Some("proxy") => Program::Proxy,
-            Some("daemon") => Program::Daemon,
-            _ => Program::Any,
-        },
-        patience: Duration::from_secs(patience.unwrap_or(3)),
+        program: program(arguments),
+        patience: patience(arguments),
     };
     let stage = if target.credentials.is_some() {
         Stage::Authenticated
@@ -153,6 +207,19 @@ fn meet(arguments: &ArgMatches, mut chosen: Vec<Case>) -> Result<Report, String>
         }
     }
     Ok(report)
+}
+
+fn program(arguments: &ArgMatches) -> Program {
+    match arguments.get_one::<String>("as").map(String::as_str) {
+        Some("proxy") => Program::Proxy,
+        Some("daemon") => Program::Daemon,
+        _ => Program::Any,
+    }
+}
+
+fn patience(arguments: &ArgMatches) -> Duration {
+    let seconds = arguments.get_one::<u64>("patience").copied();
+    Duration::from_secs(seconds.unwrap_or(3))
 }
 
 /// Whether a server that did not serve a good client does so now, or once it is started again.

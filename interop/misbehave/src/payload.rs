@@ -92,6 +92,13 @@ pub fn publickey_request(
     payload
 }
 
+/// USERAUTH_FAILURE with the methods that can continue, without partial success.
+pub fn userauth_failure(methods: &str) -> Vec<u8> {
+    let mut payload = string_message(msg::USERAUTH_FAILURE, methods);
+    payload.put_bool(false);
+    payload
+}
+
 /// GLOBAL_REQUEST without anything that belongs to a name.
 pub fn global_request(name: impl AsRef<[u8]>, want_reply: bool) -> Vec<u8> {
     let mut payload = string_message(msg::GLOBAL_REQUEST, name);

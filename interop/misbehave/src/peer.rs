@@ -69,6 +69,8 @@ pub struct Peer {
     corked: Option<Vec<u8>>,
     /// What is sent leaves in pieces of so many bytes.
     chunk: usize,
+    /// The text of a DISCONNECT, as it came.
+    last_words: Vec<u8>,
     /// Nothing more can be sent.
     finished: bool,
     /// The service ssh-userauth was accepted.
@@ -124,6 +126,7 @@ impl Peer {
             heard: Vec::new(),
             corked: None,
             chunk: usize::MAX,
+            last_words: Vec::new(),
             finished: false,
             served: false,
             authenticated: false,
@@ -133,6 +136,11 @@ impl Peer {
 
     // Facts.
 
+    /// Which side it is.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
     /// The session identifier (RFC 4253 section 7.2); empty before the first key exchange.
     pub fn session_id(&self) -> &[u8] {
         &self.session_id
@@ -141,6 +149,11 @@ impl Peer {
     /// The other side's identification, once it came.
     pub fn their_identification(&self) -> Option<&[u8]> {
         self.their_identification.as_deref()
+    }
+
+    /// The text of the other side's DISCONNECT as it came, steering terminals or not.
+    pub fn last_words(&self) -> &[u8] {
+        &self.last_words
     }
 
     /// The packets under the present keys.
@@ -161,6 +174,11 @@ impl Peer {
     /// What came and was waited for by nobody, but for messages of the key exchange.
     pub fn heard(&self) -> &[Vec<u8>] {
         &self.heard
+    }
+
+    /// Server: signs with another key from here on.
+    pub fn use_host_key(&mut self, key: PrivateKey) {
+        self.host_key = Some(key);
     }
 
     /// Forgets what it heard.
@@ -481,7 +499,8 @@ impl Peer {
     fn on_disconnect(&mut self, payload: &[u8]) -> End {
         let mut reader = Reader::new(payload.get(1..).unwrap_or_default());
         let reason = reader.u32().unwrap_or_default();
-        let text = printable(reader.string().unwrap_or_default(), TEXT_LIMIT);
+        self.last_words = reader.string().unwrap_or_default().to_vec();
+        let text = printable(&self.last_words, TEXT_LIMIT);
         let deadline = self.deadline();
         loop {
             match self.link.read(deadline) {

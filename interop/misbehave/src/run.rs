@@ -78,31 +78,31 @@ impl Target {
     }
 
     fn run_alone(&self, case: &Case) -> Outcome {
-        let mut outcome = Outcome {
-            end: End::Reset,
-            reached: false,
-            heard: Vec::new(),
-            took: Duration::ZERO,
-            next: None,
-        };
-        let Ok(mut peer) = self.connect(case.offer.clone()) else {
-            return outcome;
-        };
-        if let Err(end) = peer.climb(case.stage) {
-            outcome.end = end;
-            return outcome;
+        match self.connect(case.offer.clone()) {
+            Ok(mut peer) => meet(&mut peer, case, self.program),
+            Err(_) => Outcome::unreached(End::Reset),
         }
-        peer.forget();
-        outcome.reached = true;
-        let start = Instant::now();
-        let taken = case.steps.iter().try_for_each(|step| step.take(&mut peer));
-        outcome.end = match taken {
-            Ok(()) => observe(&mut peer, case.expected_of(self.program)),
-            Err(end) => end,
-        };
-        outcome.took = start.elapsed();
-        outcome.heard = peer.heard().to_vec();
-        outcome
+    }
+}
+
+/// Runs one row with whoever is at the other end of `peer`. Whether others are served is not looked at.
+pub fn meet(peer: &mut Peer, case: &Case, program: Program) -> Outcome {
+    if let Err(end) = peer.climb(case.stage) {
+        return Outcome::unreached(end);
+    }
+    peer.forget();
+    let start = Instant::now();
+    let taken = case.steps.iter().try_for_each(|step| step.take(peer));
+    let end = match taken {
+        Ok(()) => observe(peer, case.expected_of(program)),
+        Err(end) => end,
+    };
+    Outcome {
+        end,
+        reached: true,
+        heard: peer.heard().to_vec(),
+        took: start.elapsed(),
+        next: None,
     }
 }
 
@@ -123,6 +123,17 @@ fn observe(peer: &mut Peer, expect: &Expect) -> End {
 }
 
 impl Outcome {
+    /// It ended before the stage of the case.
+    pub fn unreached(end: End) -> Self {
+        Self {
+            end,
+            reached: false,
+            heard: Vec::new(),
+            took: Duration::ZERO,
+            next: None,
+        }
+    }
+
     /// How it compares with what has to come of `case`.
     pub fn verdict(&self, case: &Case, program: Program) -> Verdict {
         let expect = case.expected_of(program);

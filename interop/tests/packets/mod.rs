@@ -39,6 +39,8 @@ use ssh_tokio::wire::now;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+pub mod impostor;
+
 /// No step of a test takes so long unless something hangs.
 pub const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -162,6 +164,14 @@ impl Raw {
         self.wire.transport_mut().accept_host_key().unwrap();
     }
 
+    /// Exchanges keys, unless the other end does not want to.
+    pub async fn has_keys(mut self) {
+        if within("key exchange", self.wire.next()).await.is_ok() {
+            let _ = self.wire.transport_mut().accept_host_key();
+            let _ = self.wire.flush().await;
+        }
+    }
+
     /// Connects up to the point where authentication may begin.
     pub async fn served(address: SocketAddr) -> Self {
         let mut raw = Self::connect(address).await;
@@ -237,6 +247,11 @@ impl Raw {
         self.wire.transport_mut().send(&[payload]);
     }
 
+    /// Asks for new keys.
+    pub fn start_rekey(&mut self) {
+        self.wire.transport_mut().start_rekey(now());
+    }
+
     /// Writes what was sent.
     pub async fn flush(&mut self) -> Result<(), Error> {
         within("writing", self.wire.flush()).await
@@ -257,6 +272,19 @@ impl Raw {
                 return Ok(packet);
             }
         }
+    }
+
+    /// Seals a payload and keeps it back: its packet, and the stream once more to write it to.
+    pub fn held_back(self, payload: &[u8]) -> (Self, TcpStream, Vec<u8>) {
+        let (stream, mut transport) = self.wire.into_parts();
+        let from = transport.output().len();
+        transport.send(&[payload]);
+        let packet = transport.output()[from..].to_vec();
+        assert_eq!(from, 0, "something else is to be written first");
+        transport.sent(packet.len());
+        let (stream, other) = twice(stream);
+        let wire = Wire::new(stream, transport);
+        (Self { wire, ..self }, other, packet)
     }
 
     /// Waits for the end: the reason code and the text of the server's DISCONNECT, behind which it
@@ -410,6 +438,14 @@ pub fn recipient(packet: &[u8]) -> u32 {
     } else {
         u32::MAX
     }
+}
+
+/// Two ends of one stream in this process.
+pub fn twice(stream: TcpStream) -> (TcpStream, TcpStream) {
+    let stream = stream.into_std().unwrap();
+    let other = stream.try_clone().unwrap();
+    let again = |stream| TcpStream::from_std(stream).unwrap();
+    (again(stream), again(other))
 }
 
 // In the clear.

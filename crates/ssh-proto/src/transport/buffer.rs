@@ -1,5 +1,6 @@
 //! The bytes of one direction between the stream and the packets: filled at the end, consumed at the
-//! front, all of it initialised once so that reading into it costs no clearing.
+//! front, all of it initialised once so that reading into it costs no clearing. Memory follows what has
+//! come: what a peer only announces takes none, and what was needed once is given back.
 
 use std::ops::Range;
 
@@ -8,19 +9,50 @@ const FIRST_SIZE: usize = 4 * 1024;
 
 /// Up to here a buffer that keeps being filled to the brim grows: large batches under load are what
 /// makes a relay cheap, since kernel calls cost more than ciphers.
-const LARGEST_READ: usize = 256 * 1024;
+pub(super) const LARGEST_READ: usize = 256 * 1024;
+
+/// A buffer up to this size is given back whenever it is empty and nothing is there to be read. To get
+/// and clear another one costs less than the kernel call that fills it.
+const CHEAP: usize = 16 * 1024;
+
+/// What one packet needs beyond the usual size is taken in pieces of this size: pages.
+const PIECE: usize = 4 * 1024;
 
 /// A queue of bytes in one piece of memory.
-#[derive(Default)]
 pub(super) struct Buffer {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
     /// The last addition took all the room.
     brimful: bool,
+    /// What was added since the last rest.
+    added: usize,
+    /// The size that it had, and may need again.
+    last_size: usize,
+    /// How large it may become because reads fill it.
+    largest_read: usize,
+}
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Self {
+            bytes: Vec::new(),
+            start: 0,
+            end: 0,
+            brimful: false,
+            added: 0,
+            last_size: 0,
+            largest_read: FIRST_SIZE,
+        }
+    }
 }
 
 impl Buffer {
+    /// From now on reads that fill it let it grow.
+    pub(super) fn read_much(&mut self) {
+        self.largest_read = LARGEST_READ;
+    }
+
     /// Bytes that wait to be consumed.
     pub(super) fn len(&self) -> usize {
         self.end - self.start
@@ -58,31 +90,40 @@ impl Buffer {
     /// Room behind what waits, at least `least` bytes of it.
     pub(super) fn spare(&mut self, least: usize) -> &mut [u8] {
         if self.bytes.len() - self.end < least {
-            self.make_room(least);
+            self.compact();
+            let needed = self.end.saturating_add(least);
+            if self.bytes.len() < needed {
+                self.grow(needed.next_power_of_two().max(self.last_size));
+            }
         }
         self.bytes.get_mut(self.end..).unwrap_or_default()
     }
 
-    /// Room for the next read of the stream: at least half of the buffer, and twice as much after a
-    /// read that filled it.
-    pub(super) fn spare_for_read(&mut self) -> &mut [u8] {
-        let size = match self.bytes.len() {
-            0 => FIRST_SIZE,
-            size if self.brimful && size < LARGEST_READ => 2 * size,
-            size => size,
-        };
-        self.brimful = false;
-        let waiting = self.len();
-        if size > self.bytes.len() {
-            self.make_room(size - waiting);
+    /// Room for the next read of the stream, never empty: at least half of the buffer, and twice as much
+    /// after a read that filled it. `wanted` is the length of the packet at the front, if it is known.
+    pub(super) fn spare_for_read(&mut self, wanted: usize) -> &mut [u8] {
+        let (size, waiting) = (self.bytes.len(), self.len());
+        let brimful = std::mem::take(&mut self.brimful);
+        if size == 0 {
+            self.grow(self.last_size.max(FIRST_SIZE));
+        } else if brimful && size < self.largest_read {
+            self.grow(2 * size);
+        } else if waiting == size {
+            let whole = wanted.max(size + 1).next_multiple_of(PIECE);
+            self.grow(whole.min(2 * size));
         }
-        self.spare(if waiting <= size / 2 { size / 2 } else { 1 })
+        let size = self.bytes.len();
+        if self.end > size / 2 {
+            self.compact();
+        }
+        self.bytes.get_mut(self.end..).unwrap_or_default()
     }
 
     /// The first `count` bytes of the room are now filled.
     pub(super) fn add(&mut self, count: usize) {
         self.end = self.end.saturating_add(count).min(self.bytes.len());
         self.brimful = self.end == self.bytes.len();
+        self.added = self.added.saturating_add(count);
     }
 
     /// Appends a copy of `bytes`.
@@ -96,18 +137,41 @@ impl Buffer {
     /// Gives the memory back if nothing is kept in it.
     pub(super) fn release(&mut self) {
         if self.is_empty() {
-            *self = Self::default();
+            self.bytes = Vec::new();
+            self.last_size = 0;
         }
     }
 
-    fn make_room(&mut self, least: usize) {
+    /// Nothing comes for now: an empty buffer gives its memory back, unless it is a large one that was
+    /// used well since the last rest. One that was not will be half as large the next time.
+    pub(super) fn rest(&mut self) {
+        let size = self.bytes.len();
+        let added = std::mem::take(&mut self.added);
+        if !self.is_empty() || size == 0 {
+            return;
+        }
+        if size <= CHEAP {
+            self.release();
+        } else if added <= size / 4 {
+            self.bytes = Vec::new();
+            self.last_size = size / 2;
+        }
+    }
+
+    /// Moves what waits to the front.
+    fn compact(&mut self) {
+        if self.start == 0 {
+            return;
+        }
         self.bytes.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
-        let needed = self.end.saturating_add(least);
-        if self.bytes.len() < needed {
-            self.bytes.resize(needed.next_power_of_two(), 0);
-        }
+    }
+
+    fn grow(&mut self, size: usize) {
+        self.bytes
+            .reserve_exact(size.saturating_sub(self.bytes.len()));
+        self.bytes.resize(size, 0);
     }
 }
 
@@ -132,25 +196,26 @@ mod tests {
     #[test]
     fn grows_only_while_reads_fill_it() {
         let mut buffer = Buffer::default();
-        assert_eq!(buffer.spare_for_read().len(), FIRST_SIZE);
+        buffer.read_much();
+        assert_eq!(buffer.spare_for_read(0).len(), FIRST_SIZE);
         buffer.add(10);
         buffer.consume(10);
-        assert_eq!(buffer.spare_for_read().len(), FIRST_SIZE);
+        assert_eq!(buffer.spare_for_read(0).len(), FIRST_SIZE);
         for _ in 0..20 {
-            let spare = buffer.spare_for_read().len();
+            let spare = buffer.spare_for_read(0).len();
             buffer.add(spare);
             buffer.consume(spare);
         }
-        assert_eq!(buffer.spare_for_read().len(), LARGEST_READ);
+        assert_eq!(buffer.spare_for_read(0).len(), LARGEST_READ);
     }
 
     #[test]
     fn a_rest_at_the_end_moves_to_the_front_for_the_next_read() {
         let mut buffer = Buffer::default();
-        buffer.spare_for_read();
+        buffer.spare_for_read(0);
         buffer.add(FIRST_SIZE - 1);
         buffer.consume(FIRST_SIZE - 11);
-        assert_eq!(buffer.spare_for_read().len(), FIRST_SIZE - 10);
+        assert_eq!(buffer.spare_for_read(0).len(), FIRST_SIZE - 10);
         assert_eq!(buffer.len(), 10);
     }
 
@@ -163,5 +228,41 @@ mod tests {
         buffer.consume(1);
         buffer.release();
         assert_eq!(buffer.bytes.capacity(), 0);
+    }
+
+    #[test]
+    fn memory_follows_what_has_come_of_a_packet_and_not_what_was_announced() {
+        let mut buffer = Buffer::default();
+        let packet = 35_000;
+        while buffer.len() < packet {
+            let spare = buffer.spare_for_read(packet).len();
+            assert!(spare > 0);
+            assert!(buffer.bytes.len() <= (2 * buffer.len()).max(FIRST_SIZE));
+            buffer.add(spare);
+        }
+        assert_eq!(buffer.bytes.len(), packet.next_multiple_of(PIECE));
+    }
+
+    #[test]
+    fn a_rest_takes_what_was_not_needed() {
+        let mut buffer = Buffer::default();
+        buffer.read_much();
+        buffer.append(&[1; CHEAP]);
+        buffer.rest();
+        assert_eq!(buffer.len(), CHEAP, "what waits stays");
+        buffer.consume(CHEAP);
+        buffer.rest();
+        assert_eq!(buffer.bytes.capacity(), 0);
+
+        let large = 8 * CHEAP;
+        buffer.append(&vec![1; large]);
+        buffer.consume(large);
+        buffer.rest();
+        assert_eq!(buffer.bytes.len(), large, "it was needed");
+        buffer.append(&[1]);
+        buffer.consume(1);
+        buffer.rest();
+        assert_eq!(buffer.bytes.capacity(), 0, "it was not");
+        assert_eq!(buffer.spare_for_read(0).len(), large / 2);
     }
 }

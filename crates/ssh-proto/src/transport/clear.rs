@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::exchange::Exchange;
-use super::packet::LONGEST;
 use super::table::Stage;
 use super::{Config, Role, Transport};
 use crate::crypto::random::SeededRandom;
@@ -21,7 +20,7 @@ impl Transport {
         transport.kex_deadline = None;
         transport.session_id = vec![0; 32];
         transport.stage = Stage::Open;
-        transport.inbound.allow(LONGEST);
+        transport.inbound.take_long();
         transport
     }
 }

@@ -166,7 +166,7 @@ impl Transport {
 
     /// Room for what is read from the stream; never empty.
     pub fn input(&mut self) -> &mut [u8] {
-        self.input.spare_for_read()
+        self.input.spare_for_read(self.inbound.wanted())
     }
 
     /// The first `count` bytes of [`Self::input`] were read.
@@ -182,6 +182,12 @@ impl Transport {
     /// The first `count` bytes of [`Self::output`] were written.
     pub fn sent(&mut self, count: usize) {
         self.output.consume(count);
+    }
+
+    /// There is nothing to read or to write now: memory that is not needed for that is given back.
+    pub fn rest(&mut self) {
+        self.input.rest();
+        self.output.rest();
     }
 
     // Time.
@@ -317,7 +323,8 @@ impl Transport {
     pub fn set_authenticated(&mut self) {
         if self.stage == Stage::Authentication {
             self.stage = Stage::Open;
-            self.inbound.set_authenticated();
+            self.input.read_much();
+            self.inbound.take_long();
         }
     }
 

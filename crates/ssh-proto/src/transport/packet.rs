@@ -89,6 +89,17 @@ impl Inbound {
         self.next_sequence.wrapping_sub(1)
     }
 
+    /// Takes long packets from now on: a user is authenticated.
+    pub(super) fn take_long(&mut self) {
+        self.longest = LONGEST;
+    }
+
+    /// How long the packet at the front of the input is with its code, once that is known, or 0.
+    pub(super) fn wanted(&self) -> usize {
+        let tag = self.opener.tag_length();
+        self.length.map_or(0, |length| 4 + length + tag)
+    }
+
     /// Opens the packet at the front of `input` in place, if all of it is there.
     #[inline]
     pub(super) fn open(&mut self, input: &mut Buffer) -> Result<Option<Frame>, Error> {
@@ -101,10 +112,6 @@ impl Inbound {
         };
         let total = 4 + length + self.opener.tag_length();
         if input.len() < total {
-            // A stranger's packet gets memory as it comes and not as it claims to be.
-            if self.longest == LONGEST {
-                input.spare(total - input.len());
-            }
             return Ok(None);
         }
         self.length = None;
@@ -148,17 +155,6 @@ impl Inbound {
         }
         self.length = Some(length);
         Ok(Some(length))
-    }
-
-    /// A user is authenticated: packets may be as long as they get.
-    pub(super) fn set_authenticated(&mut self) {
-        self.longest = LONGEST;
-    }
-
-    /// Takes packets up to `longest` although there are no keys.
-    #[cfg(fuzzing)]
-    pub(super) fn allow(&mut self, longest: usize) {
-        self.longest = longest;
     }
 
     /// Takes new keys: what follows is under them.

@@ -267,3 +267,32 @@ fn success_opens_the_connection_protocol() {
     client.pair.drive();
     assert_eq!(client.pair.got, [[b"\x5edata"], [b"\x5edata"]]);
 }
+
+#[test]
+fn a_server_grants_the_service_that_was_asked_for() {
+    for payload in [
+        &b"\x06\0\0\0\x0essh-connection"[..],
+        b"\x06\0\0\0\0",
+        b"\x06\0\0\0\x0cssh-user",
+        b"\x06\0\0\0\x0cssh-userauth\0",
+        b"\x06",
+    ] {
+        let mut client = Client::new(vec![password("one")]);
+        client.heard();
+        let error = client.cut(payload);
+        assert_eq!(error.reason(), Some(Reason::ProtocolError), "{payload:?}");
+    }
+}
+
+#[test]
+fn answers_to_a_login_are_whole_messages() {
+    for payload in [
+        &b"\x33\0\0\0\x04none"[..],
+        b"\x33\0\0\0\x04none\0\0",
+        b"\x34\0",
+    ] {
+        let mut client = Client::accepted(vec![password("one"), password("two")]);
+        let error = client.cut(payload);
+        assert_eq!(error.reason(), Some(Reason::ProtocolError), "{payload:?}");
+    }
+}

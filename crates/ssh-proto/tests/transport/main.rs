@@ -14,6 +14,8 @@ mod relay;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]
+mod seeds;
+#[cfg(test)]
 mod strict;
 #[cfg(test)]
 #[path = "../support/mod.rs"]

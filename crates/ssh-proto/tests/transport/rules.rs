@@ -36,15 +36,27 @@ fn before_authentication_64_packets_and_256_kib_are_the_budget() {
 
             let mut peer = Peer::connected(role, Offer::default());
             for _ in 0..7 {
-                peer.say(&with_string(number, &[0; 34 * 1024]));
+                peer.say(&with_string(number, &[0; 32 * 1024]));
                 peer.poll().unwrap();
             }
-            assert_eq!(peer.cut(&with_string(number, &[0; 34 * 1024])), limit);
+            assert_eq!(peer.cut(&with_string(number, &[0; 32 * 1024])), limit);
         }
         let mut peer = Peer::authenticated(role, Offer::default());
         for _ in 0..1000 {
             peer.ignored(&with_string(msg::IGNORE, &[0; 1024]));
         }
+    }
+}
+
+/// Nobody but a user may make us hold more than every implementation has to take (RFC 4253 section 6.1).
+#[test]
+fn long_packets_are_for_those_who_are_authenticated() {
+    let long = with_string(msg::IGNORE, &[0; 36 * 1024]);
+    for role in ROLES {
+        let mut peer = Peer::connected(role, Offer::default());
+        let refused = Error::Misbehaved("packet length out of range");
+        assert_eq!(peer.cut(&long), refused);
+        Peer::authenticated(role, Offer::default()).ignored(&long);
     }
 }
 

@@ -132,8 +132,8 @@ impl Edge {
     ) -> Option<(TcpStream, Admission)> {
         let mut stream = stream;
         let Ok(login) = Arc::clone(&self.logins).try_acquire_owned() else {
-            self.turn_away(stream, peer, TurnedAway::TooManyLogins)
-                .await;
+            let why = TurnedAway::TooManyLogins;
+            Box::pin(self.turn_away(stream, peer, why)).await;
             return None;
         };
         let (address, is_user) = self.origin(&mut stream, peer).await?;
@@ -143,7 +143,7 @@ impl Edge {
             Some(Ok(begun)) => Some(begun),
             Some(Err(why)) => {
                 drop(login);
-                self.turn_away(stream, address, why).await;
+                Box::pin(self.turn_away(stream, address, why)).await;
                 return None;
             }
         };
@@ -163,7 +163,7 @@ impl Edge {
             // Where balancers are named, whoever is not one is a user.
             return Some((peer, self.settings.source_is_user || !balancers.is_empty()));
         }
-        match proxy_protocol::read(stream).await {
+        match Box::pin(proxy_protocol::read(stream)).await {
             Ok(Origin::User(address)) => {
                 debug!(balancer = %peer, remote_address = %address, "proxy-protocol");
                 Some((address, true))

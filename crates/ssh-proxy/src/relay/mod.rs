@@ -165,7 +165,9 @@ impl<C: Socket, D: Socket> Relay<C, D> {
         })
         .await;
         let (for_client, for_daemon) = last_words(side, &reason);
-        tokio::join!(self.client.close(for_client), self.daemon.close(for_daemon));
+        let client = Box::pin(self.client.close(for_client));
+        let daemon = Box::pin(self.daemon.close(for_daemon));
+        tokio::join!(client, daemon);
         RelayEnd {
             side,
             reason,

@@ -62,7 +62,7 @@ fn case(id: &str, title: &str, source: &'static str, kex: Kex) -> Case {
         .offering(Offer::default().by(kex))
 }
 
-fn points() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
+pub(super) fn points() -> impl Iterator<Item = (&'static str, Vec<u8>)> {
     LOW_ORDER.into_iter().map(|(id, first, middle, last)| {
         let point = [&[first][..], &middle, &[last]].concat();
         (id, point)

@@ -11,13 +11,17 @@ mod exchange;
 mod ext_info;
 mod forward;
 mod framing;
+pub mod host;
 mod identification;
 mod kexinit;
 mod message;
 mod publickey;
 mod rekey;
 mod request;
+mod scp;
 mod service;
+mod sftp;
+mod stream;
 mod strict;
 mod terminal;
 mod window;
@@ -59,6 +63,8 @@ const FILES: &[fn() -> Vec<Case>] = &[
     forward::listening,
     forward::incoming,
     direct::cases,
+    sftp::cases,
+    scp::cases,
 ];
 
 /// The groups in their order.
