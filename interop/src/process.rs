@@ -2,6 +2,7 @@
 //! reaped: also when a test panics, and also where the program leaves its session, as sshd does.
 
 use std::collections::HashMap;
+use std::env;
 use std::fs;
 use std::io::ErrorKind;
 use std::process::{ExitStatus, Stdio};
@@ -40,6 +41,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("psftp", "putty-tools"),
     ("puttygen", "putty-tools"),
     ("rsync", "rsync"),
+    ("setpriv", "util-linux"),
     ("sshfs", "sshfs"),
     ("strace", "strace"),
 ];
@@ -179,6 +181,17 @@ pub async fn run_for(command: Command, input: &[u8], patience: Duration) -> Outp
         let _ = stdin.write_all(input).await;
     };
     process.wait(feed, patience).await
+}
+
+/// Fails unless `program` is there; for programs that others start.
+///
+/// # Panics
+/// It is not: the message names the package that is missing.
+pub fn require(program: &str) {
+    let path = env::var_os("PATH").unwrap_or_default();
+    if !env::split_paths(&path).any(|dir| dir.join(program).is_file()) {
+        missing(program);
+    }
 }
 
 fn missing(program: &str) -> ! {

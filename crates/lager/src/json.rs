@@ -65,9 +65,11 @@ pub(crate) fn write_text(line: &mut String, text: &str) {
             '\t' => line.push_str("\\t"),
             '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => escape(line, c),
             // Beyond what Go does: these change how a terminal shows what is around them.
-            '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => {
-                escape(line, c)
-            }
+            '\u{61c}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}' => escape(line, c),
             c if c.is_control() => escape(line, c),
             c => line.push(c),
         }
@@ -98,6 +100,7 @@ mod tests {
                 r#""\u0000\u001b[2J\u007f\u009b""#,
             ),
             ("\u{202e}txt\u{200b}", r#""\u202etxt\u200b""#),
+            ("\u{61c}\u{feff}", r#""\u061c\ufeff""#),
             ("grüße 🚢", "\"grüße 🚢\""),
         ];
         for (text, json) in cases {

@@ -37,7 +37,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 
 use json::{Data, Value, write_object, write_text};
-pub use redact::{BadPattern, Redaction};
+pub use redact::{BadPattern, LONGEST_TEXT, Redaction};
 
 #[doc(hidden)]
 pub use tracing;
@@ -161,7 +161,7 @@ pub struct Config {
     pub time_format: TimeFormat,
     /// What is hidden in `data`; `None` for nothing.
     pub redaction: Option<Redaction>,
-    /// Most bytes of a text in `data`, the mark of the cut included. `None` for no limit; less
+    /// Most bytes of a text in `data`, the mark of the cut included. `None` for [`LONGEST_TEXT`]; less
     /// than 12, the length of the mark, counts as 12.
     pub max_data_string_length: Option<usize>,
     /// The crates whose events are lines and whose spans are sessions, by the first part of the
@@ -172,7 +172,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Level info, unix-epoch, nothing hidden or cut, every crate.
+    /// Level info, unix-epoch, nothing hidden, every crate.
     pub fn new(source: impl Into<String>) -> Self {
         Self {
             source: source.into(),

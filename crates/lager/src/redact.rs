@@ -12,6 +12,10 @@ const REDACTED: &str = "*REDACTED*";
 /// What ends a value that was cut.
 const TRUNCATED: &str = "-(truncated)";
 
+/// Most bytes of a text where nothing else is set: room for all problems of a configuration, and no room for
+/// what a server of the platform says in a MiB.
+pub const LONGEST_TEXT: usize = 4096;
+
 /// Keys whose values are never shown, whatever they are.
 const SECRET_KEYS: &[&str] = &["pwd", "Pwd", "pass", "Pass"];
 
@@ -84,8 +88,9 @@ pub(crate) fn clean<'a>(
     if redaction.is_some_and(|redaction| redaction.hides(key, value)) {
         return Cow::Owned(Value::Text(REDACTED.to_owned()));
     }
-    match (value, max_length) {
-        (Value::Text(text), Some(max)) if text.len() > max.max(TRUNCATED.len()) => {
+    let max = max_length.unwrap_or(LONGEST_TEXT);
+    match value {
+        Value::Text(text) if text.len() > max.max(TRUNCATED.len()) => {
             Cow::Owned(Value::Text(truncate(text, max)))
         }
         _ => Cow::Borrowed(value),
@@ -175,6 +180,9 @@ mod tests {
         for (max, given, shown) in cases {
             assert_eq!(*clean(None, max, "k", &text(given)), text(shown));
         }
+        let endless = text(&"x".repeat(1_000_000));
+        let shown = clean(None, None, "k", &endless).into_owned();
+        assert!(matches!(shown, Value::Text(text) if text.len() == LONGEST_TEXT));
     }
 
     #[test]

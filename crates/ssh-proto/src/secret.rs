@@ -9,7 +9,13 @@ use crate::crypto;
 /// A value that is zeroised when dropped and never printed.
 ///
 /// There is no `Deref`, no `Display` and no serialisation on purpose: every use is a visible call of
-/// [`Secret::expose`].
+/// [`Secret::expose`]. Nor is there a comparison but [`Secret::matches`]:
+///
+/// ```compile_fail,E0369
+/// # use ssh_proto::Secret;
+/// let (one, other) = (Secret::new("a".to_owned()), Secret::new("b".to_owned()));
+/// assert!(one != other);
+/// ```
 #[derive(Clone)]
 pub struct Secret<T: Zeroize>(T);
 

@@ -224,7 +224,7 @@ pub fn printable(text: &[u8], limit: usize) -> String {
 
 /// Characters that change how the text around them is shown (Unicode bidi and zero-width controls).
 fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -297,7 +297,10 @@ mod tests {
             printable(b"a\x1b[31m\r\nb", 100),
             "a\u{fffd}[31m\u{fffd}\u{fffd}b"
         );
-        assert_eq!(printable("x\u{202e}y".as_bytes(), 100), "x\u{fffd}y");
+        for invisible in ["\u{202e}", "\u{61c}", "\u{feff}"] {
+            let text = format!("x{invisible}y");
+            assert_eq!(printable(text.as_bytes(), 100), "x\u{fffd}y");
+        }
         assert_eq!(printable(b"abcdef", 3), "abc");
     }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use goflag::{Flag, Kind};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
@@ -45,6 +46,7 @@ const FLAGS: &[Flag] = &[
 ///
 /// Must be called before there are threads: what was inherited is looked at here.
 pub fn start() -> ExitCode {
+    refuse_dumps();
     let mut words = std::env::args_os();
     let program = words.next().unwrap_or_else(|| "ssh-proxy".into());
     let flags = match goflag::parse(FLAGS, words.collect()) {
@@ -76,6 +78,13 @@ pub fn start() -> ExitCode {
         },
         Err(problems) => in_runtime(refuse(problems, agent)),
     }
+}
+
+/// No core dumps, and `/proc/PID/{environ,mem}` for root alone: the host key and the credentials of the
+/// platform live in this memory, and for a moment each user's.
+fn refuse_dumps() {
+    // A sandbox may forbid it, which is no reason not to run.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 /// Writes to stderr, unless nobody listens there (`eprint!` would panic).

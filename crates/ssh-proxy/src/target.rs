@@ -18,6 +18,9 @@ const ROUTE_KEY: &str = "diego-ssh";
 const SOURCE_ID: &str = "source_id";
 const INSTANCE_ID: &str = "instance_id";
 
+/// The longest name that there can be (RFC 1035 section 2.3.4, without the length bytes).
+const LONGEST_HOST: usize = 253;
+
 /// An instance's daemon and what it takes to enter it.
 #[derive(Debug)]
 pub struct Target {
@@ -41,7 +44,7 @@ pub struct Target {
 /// Host and port to dial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// A name or an IP address without brackets; never empty.
+    /// A name or an IP address without brackets; never empty, and no longer than names can be.
     pub host: String,
     /// Never 0.
     pub port: u16,
@@ -141,14 +144,16 @@ impl Route {
 }
 
 impl Endpoint {
-    /// `None` if there is no such address or no such port.
+    /// `None` if there is no such address or no such port. What is too long for a name is none: it would
+    /// only fill the log.
     fn new(host: &str, port: u32) -> Option<Self> {
         let bare = host
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'));
         let host = bare.unwrap_or(host);
         let port = u16::try_from(port).ok().filter(|port| *port != 0)?;
-        (!host.is_empty()).then(|| Self {
+        let can_be = !host.is_empty() && host.len() <= LONGEST_HOST;
+        can_be.then(|| Self {
             host: host.to_owned(),
             port,
         })
@@ -414,6 +419,8 @@ mod tests {
         assert_eq!(net(|net| net.ports.clear()), TargetError::NoPort(2222));
         assert_eq!(net(|net| net.ports.truncate(1)), TargetError::NoPort(2222));
         assert_eq!(net(|net| net.address.clear()), TargetError::NoAddress(2222));
+        let too_long = |net: &mut ActualLrpNetInfo| net.address = "x.".repeat(127);
+        assert_eq!(net(too_long), TargetError::NoAddress(2222));
         assert_eq!(
             net(|net| net.ports = vec![mapping(2222, [0, 5, 0])]),
             TargetError::NoAddress(2222)

@@ -7,8 +7,11 @@
     reason = "clippy.toml frees tests, but not the helpers beside them"
 )]
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::{MetadataExt as _, chown};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::{Value, json};
@@ -222,6 +225,27 @@ fn the_proxy_starts_serves_and_stops_at_a_signal() {
         .collect();
     assert_eq!(rest[0]["message"], "ssh-proxy.server.stopping-server");
     assert_eq!(rest[1]["message"], "ssh-proxy.exited");
+}
+
+#[test]
+fn no_core_is_dumped_and_its_memory_is_roots() {
+    const NOBODY_SPECIAL: u32 = 1000;
+    let rig = Rig::new();
+    let mut command = rig.command();
+    if rustix::process::geteuid().is_root() {
+        // Root's memory is root's in any case.
+        for path in ["", "crt", "key", "config.json"].map(|name| rig.dir.path().join(name)) {
+            chown(path, Some(NOBODY_SPECIAL), Some(NOBODY_SPECIAL)).unwrap();
+        }
+        command.uid(NOBODY_SPECIAL).gid(NOBODY_SPECIAL);
+    }
+    let mut child = Running(command.stdout(Stdio::piped()).spawn().unwrap());
+    let mut line = String::new();
+    let stdout = child.0.stdout.take().unwrap();
+    BufReader::new(stdout).read_line(&mut line).unwrap();
+    assert!(line.contains("ssh-proxy.started"), "{line}");
+    let environ = fs::metadata(format!("/proc/{}/environ", child.0.id())).unwrap();
+    assert_eq!(environ.uid(), 0);
 }
 
 #[test]

@@ -247,6 +247,32 @@ mod tests {
         assert_eq!(sockopt::tcp_user_timeout(&stream).unwrap(), 120_000);
     }
 
+    /// What must not happen, and if it does, ends one connection.
+    #[tokio::test]
+    async fn a_panic_ends_its_connection_alone() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        let stopped = async { drop::<Result<(), _>>(stopped.await) };
+        // Two at a time, so that what a panic kept would be missed.
+        let task = tokio::spawn(serve(listener, 2, stopped, |mut stream, _, _| async move {
+            match stream.read_u8().await {
+                Ok(b'!') => panic!("a bug"),
+                byte => drop(stream.write_u8(byte.unwrap_or(0)).await),
+            }
+        }));
+        let mut open = TcpStream::connect(address).await.unwrap();
+        for _ in 0..5 {
+            let mut unlucky = TcpStream::connect(address).await.unwrap();
+            unlucky.write_all(b"!").await.unwrap();
+            assert!(unlucky.read_u8().await.is_err());
+        }
+        open.write_all(b"o").await.unwrap();
+        assert_eq!(open.read_u8().await.unwrap(), b'o');
+        stop.send(()).unwrap();
+        task.await.unwrap();
+    }
+
     #[tokio::test]
     async fn the_limit_holds_the_next_one_back() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

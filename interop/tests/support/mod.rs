@@ -9,6 +9,7 @@
 //! | [`user`]     | the installed `ssh` as a user of the cell runs it                 |
 //! | [`terminal`] | a terminal with a program on it, and someone who types and reads   |
 //! | [`runs`]     | a client of our own that checks the order of all messages of a run |
+//! | [`wrapped`]  | the proxy inside another program                                  |
 #![allow(
     dead_code,
     unreachable_pub,
@@ -24,6 +25,7 @@ pub mod runs;
 pub mod target;
 pub mod terminal;
 pub mod user;
+pub mod wrapped;
 
 /// Whether the long forms of the tests are to run; `scripts/soak` asks for them.
 pub fn soak() -> bool {

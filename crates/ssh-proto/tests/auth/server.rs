@@ -293,6 +293,48 @@ fn the_key_that_signed_counts_and_not_the_one_that_was_asked_about() {
     assert!(matches!(asked, Request::Key { key, .. } if key.key() == b.public()));
 }
 
+/// Nothing is remembered from one request to the next but how many there were: a question that was
+/// answered with yes, a password that was right, a name.
+#[test]
+fn what_one_user_did_helps_no_other() {
+    let key = keys::ed25519(1);
+    let mut server = Server::new(Methods::PublicKey);
+    let blob = key.public().blob();
+    server.asked(&public_key(b"alice", "ssh-ed25519", blob, None));
+    server
+        .auth
+        .key_ok(&mut server.pair.ends[SERVER], key.public());
+    server.heard();
+    // What alice signed says alice.
+    let session = server.pair.ends[CLIENT].session_id().to_vec();
+    let signature = sign(&session, b"alice", Signature::Ed25519, &key);
+    server.fails(&public_key(b"root", "ssh-ed25519", blob, Some(&signature)));
+    // Each request is asked about with its own name, and with nothing but its own.
+    let payload = signed(&server, b"root", Signature::Ed25519, &key);
+    let asked = server.asked(&payload);
+    assert!(matches!(asked, Request::Key { user, .. } if user == "root"));
+
+    let mut server = Server::new(Methods::Password);
+    for (user, typed) in [(b"alice", b"right"), (b"mallo", b"wrong")] {
+        let asked = server.asked(&password(user, typed));
+        let Request::Password {
+            user: asked,
+            password,
+        } = asked
+        else {
+            panic!("{asked:?}");
+        };
+        assert_eq!(
+            (asked.as_bytes(), password.expose()),
+            (&user[..], &typed.to_vec())
+        );
+        server.reject().unwrap();
+        server.heard();
+    }
+    let asked = server.asked(&none(b"alice"));
+    assert!(matches!(asked, Request::None { .. }));
+}
+
 #[test]
 fn a_signature_over_anything_else_fails() {
     use Signature::{Ed25519, RsaSha256, RsaSha512};

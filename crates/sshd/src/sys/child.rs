@@ -3,7 +3,10 @@
 //! Owns the state of a process that is inherited and must not be: signal dispositions, descriptors,
 //! the session. std already empties the signal mask.
 
-#![allow(unsafe_code)] // `pre_exec`, `rt_sigaction` and `close_range` have no safe form.
+#![allow(
+    unsafe_code,
+    reason = "`pre_exec`, `rt_sigaction` and `close_range` have no safe form"
+)]
 
 use std::io;
 use std::os::fd::BorrowedFd;

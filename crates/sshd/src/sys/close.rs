@@ -1,6 +1,9 @@
 //! Closing a descriptor and hearing about it.
 
-#![allow(unsafe_code)] // std and rustix close descriptors, but tell nobody what came of it.
+#![allow(
+    unsafe_code,
+    reason = "std and rustix close descriptors, but tell nobody what came of it"
+)]
 
 use std::io;
 use std::os::fd::{IntoRawFd as _, OwnedFd};

@@ -1,6 +1,6 @@
 //! Registration of a descriptor with tokio's reactor.
 
-#![allow(unsafe_code)] // tokio asks for a promise that it cannot check.
+#![allow(unsafe_code, reason = "tokio asks for a promise that it cannot check")]
 
 use std::io;
 use std::os::fd::OwnedFd;

@@ -3,7 +3,7 @@
 //! Usually that is the container engine's own program. Where the daemon is started in its place, it
 //! forks: the parent stays the first process and does nothing but reap, and the child is the daemon.
 
-#![allow(unsafe_code)] // `fork` and `sigwaitinfo` have no safe form.
+#![allow(unsafe_code, reason = "`fork` and `sigwaitinfo` have no safe form")]
 
 use std::io;
 use std::mem::MaybeUninit;

@@ -1,6 +1,6 @@
 //! How the C library keeps memory that was given back.
 
-#![allow(unsafe_code)] // `mallopt` has no safe form.
+#![allow(unsafe_code, reason = "`mallopt` has no safe form")]
 
 /// Makes all threads share one heap.
 ///

@@ -4,7 +4,10 @@
 //! is what hides its content; `setenv` and `unsetenv` only move pointers. Which words are worth
 //! hiding is `secret.rs`'s.
 
-#![allow(unsafe_code)] // Initial stack: raw pointers that only the C run time hands out.
+#![allow(
+    unsafe_code,
+    reason = "the initial stack is reached by raw pointers, which only the C run time hands out"
+)]
 
 use std::env;
 use std::ffi::{CStr, CString, OsStr, OsString, c_char, c_int};
@@ -162,6 +165,7 @@ mod tests {
     #[test]
     fn the_initial_arguments_are_found() {
         let argv = ARGV.load(Ordering::Relaxed);
+        // SAFETY: main's argv, whose first string nobody changes in tests.
         let program = unsafe { CStr::from_ptr(*argv) };
         assert_eq!(
             program.to_bytes(),
@@ -182,9 +186,13 @@ mod tests {
             (vec![ptr::null_mut()], 0),
         ] {
             let strings = strings.as_mut_ptr();
-            assert_eq!(unsafe { block(strings, count(strings)) }.len(), length);
+            // SAFETY: NULL-terminated, of strings in memory that is ours.
+            let found = unsafe { block(strings, count(strings)) };
+            assert_eq!(found.len(), length);
         }
-        assert!(unsafe { block(ptr::null_mut(), count(ptr::null_mut())) }.is_empty());
+        // SAFETY: null may be given to both.
+        let found = unsafe { block(ptr::null_mut(), count(ptr::null_mut())) };
+        assert!(found.is_empty());
     }
 
     #[test]
