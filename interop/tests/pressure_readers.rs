@@ -32,7 +32,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
 /// Bytes of one flood in the long form.
-const FLOOD: usize = 256 << 20;
+const FLOOD: usize = 160 << 20;
 
 /// Key exchanges that one user asks for in the long form.
 const REKEYS: usize = 5_000;
@@ -263,7 +263,7 @@ async fn who_wants_new_keys_again_and_again_gets_them_and_costs_little() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_does_not_answer_when_new_keys_are_due_is_cut_and_costs_little() {
     let place = Place::new().await;
-    let bytes = if soak() { REKEY_DUE } else { FLOOD / 10 };
+    let bytes = if soak() { REKEY_DUE } else { tenth(FLOOD) };
     for door in doors(&place.cell) {
         let raw = Raw::login(&door).await.unwrap();
         let mut deaf = Deaf::on(raw.into_wire());
