@@ -236,7 +236,8 @@ async fn who_takes_all_that_a_connection_may_have_takes_it_from_nobody_else() {
         let (_, crowd) = users_get_in_during(door, USERS, gather).await;
         bystander.all_is_well().await;
         for (index, gauge) in programs.into_iter().enumerate() {
-            let each = (gauge.memory_kb() - before[index]) / crowd.len() as u64;
+            let grown = gauge.memory_kb().saturating_sub(before[index]);
+            let each = grown / crowd.len() as u64;
             println!(
                 "{}, {}: {each} kB each",
                 door.name,

@@ -79,7 +79,7 @@ impl Place {
         let [proxy, daemon] = self.programs;
         let (of_proxy, (of_daemon, outcome)) = proxy.peak_kb(daemon.peak_kb(something)).await;
         for (index, peak) in [of_proxy, of_daemon].into_iter().enumerate() {
-            let grown = peak - now[index];
+            let grown = peak.saturating_sub(now[index]);
             let over_all = peak.saturating_sub(self.before[index]);
             let program = ["proxy", "daemon"][index];
             println!("{what}: {grown} kB more in the {program}, {over_all} over all");
