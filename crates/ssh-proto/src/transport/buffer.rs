@@ -15,6 +15,10 @@ pub(super) const LARGEST_READ: usize = 256 * 1024;
 /// and clear another one costs less than the kernel call that fills it.
 const CHEAP: usize = 16 * 1024;
 
+/// A larger one is given back when it was hardly used so many times in a row: not between two batches of a
+/// busy stream, since clearing another one would cost about as much as a batch.
+const LEAN_RESTS: u8 = 32;
+
 /// What one packet needs beyond the usual size is taken in pieces of this size: pages.
 const PIECE: usize = 4 * 1024;
 
@@ -27,6 +31,8 @@ pub(super) struct Buffer {
     brimful: bool,
     /// What was added since the last rest.
     added: usize,
+    /// Rests in a row before which little was added.
+    lean_rests: u8,
     /// The size that it had, and may need again.
     last_size: usize,
     /// How large it may become because reads fill it.
@@ -41,6 +47,7 @@ impl Default for Buffer {
             end: 0,
             brimful: false,
             added: 0,
+            lean_rests: 0,
             last_size: 0,
             largest_read: FIRST_SIZE,
         }
@@ -138,23 +145,24 @@ impl Buffer {
     pub(super) fn release(&mut self) {
         if self.is_empty() {
             self.bytes = Vec::new();
+            self.lean_rests = 0;
             self.last_size = 0;
         }
     }
 
-    /// Nothing comes for now: an empty buffer gives its memory back, unless it is a large one that was
-    /// used well since the last rest. One that was not will be half as large the next time.
+    /// Nothing comes for now: an empty buffer gives its memory back, unless it is a large one that is
+    /// well used. One that is not will be half as large the next time.
     pub(super) fn rest(&mut self) {
         let size = self.bytes.len();
         let added = std::mem::take(&mut self.added);
         if !self.is_empty() || size == 0 {
             return;
         }
-        if size <= CHEAP {
+        let is_lean = added <= size / 4;
+        self.lean_rests = if is_lean { self.lean_rests + 1 } else { 0 };
+        if size <= CHEAP || self.lean_rests == LEAN_RESTS {
             self.release();
-        } else if added <= size / 4 {
-            self.bytes = Vec::new();
-            self.last_size = size / 2;
+            self.last_size = if is_lean { size / 2 } else { size };
         }
     }
 
@@ -259,9 +267,12 @@ mod tests {
         buffer.consume(large);
         buffer.rest();
         assert_eq!(buffer.bytes.len(), large, "it was needed");
-        buffer.append(&[1]);
-        buffer.consume(1);
-        buffer.rest();
+        for _ in 0..LEAN_RESTS {
+            assert_eq!(buffer.bytes.len(), large, "it may be again");
+            buffer.append(&[1]);
+            buffer.consume(1);
+            buffer.rest();
+        }
         assert_eq!(buffer.bytes.capacity(), 0, "it was not");
         assert_eq!(buffer.spare_for_read(0).len(), large / 2);
     }
