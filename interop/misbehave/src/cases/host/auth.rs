@@ -230,7 +230,7 @@ fn banners() -> Vec<HostCase> {
         ),
         ("nul", "a banner with NUL", banner("a\0b")),
         ("empty", "an empty banner", banner("")),
-        ("long", "a banner of 64 kB", banner(&"x".repeat(64_000))),
+        ("long", "a banner of 32 kB", banner(&"x".repeat(32_000))),
     ];
     let mut cases: Vec<HostCase> = rows
         .into_iter()
@@ -248,12 +248,17 @@ fn banners() -> Vec<HostCase> {
         .sends([asked(), say(banner("x"))])
         .sends([say([msg::USERAUTH_SUCCESS]), Step::act(is_in)]),
     ));
-    cases.push(
+    cases.extend([
+        // RFC 4253 section 6.1 asks for 35,000 bytes and no more.
+        case("banner-huge", "a banner of 64 kB", BANNER)
+            .sends([say(banner(&"x".repeat(64_000)))])
+            .expects(BROKEN)
+            .seen(NO_HANDSHAKE),
         case("banners", "10,000 banners", FLOOD)
             .sends([say(banner("x")).times(10_000)])
             .expects(BROKEN)
             .seen(NO_HANDSHAKE),
-    );
+    ]);
     cases
 }
 
