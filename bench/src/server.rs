@@ -176,6 +176,9 @@ impl Server {
             "LogLevel INFO",
             "MaxStartups 5000",
             "Subsystem sftp internal-sftp",
+            // A bash that finds itself the first shell of a login by SSH reads ~/.bashrc, whatever that
+            // does here. Ours sets no such sign.
+            "SetEnv SHLVL=1",
         ];
         let sshd = Sshd::start(OpenSsh::Installed, keys, keys, &options).await;
         Self {

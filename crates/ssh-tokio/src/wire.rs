@@ -178,7 +178,7 @@ pub(crate) fn poll_read<S: Socket>(
     let polled = Pin::new(stream).poll_read(cx, &mut buffer);
     let count = buffer.filled().len();
     if polled.is_pending() {
-        transport.rest();
+        transport.rest(now());
     }
     ready!(polled).map_err(|error| lost(&error))?;
     if count == 0 {

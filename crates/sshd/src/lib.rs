@@ -43,6 +43,7 @@ pub mod secret;
 pub mod server;
 mod service;
 mod session;
+mod stdin;
 pub mod sftp;
 mod sys;
 

@@ -23,6 +23,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::environment::Environment;
 use crate::pty::{Master, Pty, Reader, Size, Writer};
+use crate::stdin::Stdin;
 use crate::sys;
 
 /// The shells to try, in this order; names without a slash are looked for in the daemon's `PATH`.
@@ -120,7 +121,7 @@ fn spawn_with_pipes(mut command: Command) -> io::Result<Spawned> {
             inner,
             terminal: None,
         },
-        stdin: Box::new(stdin),
+        stdin: Box::new(Stdin::new(stdin)),
         stdout: Box::new(stdout),
         stderr: Some(Box::new(stderr)),
     })

@@ -12,12 +12,9 @@ const FIRST_SIZE: usize = 4 * 1024;
 pub(super) const LARGEST_READ: usize = 256 * 1024;
 
 /// A buffer up to this size is given back whenever it is empty and nothing is there to be read. To get
-/// and clear another one costs less than the kernel call that fills it.
+/// and clear another one costs less than the kernel call that fills it. For a larger one that is no longer
+/// so: a busy stream keeps it between two batches, and a silent one gives it back a little later.
 const CHEAP: usize = 16 * 1024;
-
-/// A larger one is given back when it was hardly used so many times in a row: not between two batches of a
-/// busy stream, since clearing another one would cost about as much as a batch.
-const LEAN_RESTS: u8 = 32;
 
 /// What one packet needs beyond the usual size is taken in pieces of this size: pages.
 const PIECE: usize = 4 * 1024;
@@ -29,10 +26,8 @@ pub(super) struct Buffer {
     end: usize,
     /// The last addition took all the room.
     brimful: bool,
-    /// What was added since the last rest.
+    /// What was added since somebody last looked whether all of it is needed.
     added: usize,
-    /// Rests in a row before which little was added.
-    lean_rests: u8,
     /// The size that it had, and may need again.
     last_size: usize,
     /// How large it may become because reads fill it.
@@ -47,7 +42,6 @@ impl Default for Buffer {
             end: 0,
             brimful: false,
             added: 0,
-            lean_rests: 0,
             last_size: 0,
             largest_read: FIRST_SIZE,
         }
@@ -145,24 +139,32 @@ impl Buffer {
     pub(super) fn release(&mut self) {
         if self.is_empty() {
             self.bytes = Vec::new();
-            self.lean_rests = 0;
             self.last_size = 0;
         }
     }
 
-    /// Nothing comes for now: an empty buffer gives its memory back, unless it is a large one that is
-    /// well used. One that is not will be half as large the next time.
-    pub(super) fn rest(&mut self) {
+    /// Nothing comes for now: a small buffer that is empty gives its memory back. True if it is a large
+    /// one, which [`Self::give_back`] is for.
+    pub(super) fn rest(&mut self) -> bool {
+        let size = self.bytes.len();
+        if size > CHEAP {
+            return true;
+        }
+        if size > 0 && self.is_empty() {
+            let added = std::mem::take(&mut self.added);
+            self.release();
+            self.last_size = if added <= size / 4 { size / 2 } else { size };
+        }
+        false
+    }
+
+    /// Time has passed: memory that was not filled once since then is given back, if it is empty.
+    pub(super) fn give_back(&mut self) {
         let size = self.bytes.len();
         let added = std::mem::take(&mut self.added);
-        if !self.is_empty() || size == 0 {
-            return;
-        }
-        let is_lean = added <= size / 4;
-        self.lean_rests = if is_lean { self.lean_rests + 1 } else { 0 };
-        if size <= CHEAP || self.lean_rests == LEAN_RESTS {
+        if added < size && self.is_empty() {
             self.release();
-            self.last_size = if is_lean { size / 2 } else { size };
+            self.last_size = size / 2;
         }
     }
 
@@ -265,15 +267,15 @@ mod tests {
         let large = 8 * CHEAP;
         buffer.append(&vec![1; large]);
         buffer.consume(large);
-        buffer.rest();
+        assert!(buffer.rest());
+        buffer.give_back();
         assert_eq!(buffer.bytes.len(), large, "it was needed");
-        for _ in 0..LEAN_RESTS {
-            assert_eq!(buffer.bytes.len(), large, "it may be again");
-            buffer.append(&[1]);
-            buffer.consume(1);
-            buffer.rest();
-        }
-        assert_eq!(buffer.bytes.capacity(), 0, "it was not");
+        buffer.append(&[1]);
+        buffer.give_back();
+        assert_eq!(buffer.bytes.len(), large, "something is in it");
+        buffer.consume(1);
+        buffer.give_back();
+        assert_eq!(buffer.bytes.capacity(), 0, "it was not needed");
         assert_eq!(buffer.spare_for_read(0).len(), large / 2);
     }
 }

@@ -58,6 +58,9 @@ const REPLY_LIMIT: usize = 2 * OUTPUT_LIMIT;
 /// A key exchange takes no longer; a stalled one would hold back what waits for it.
 const KEX_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Large buffers that are not filled once in so long are given back.
+const KEEP_BUFFERS: Duration = Duration::from_secs(1);
+
 /// What a peer may send between its first NEWKEYS and the end of authentication.
 const PACKETS_BEFORE_AUTH: u64 = 64;
 const BYTES_BEFORE_AUTH: u64 = 256 * 1024;
@@ -121,6 +124,8 @@ pub struct Transport {
     /// The packet that was handed out last; it leaves the input with the next poll.
     current: Option<Frame>,
     kex_deadline: Option<Instant>,
+    /// When to look whether large buffers are still needed.
+    give_back_at: Option<Instant>,
     keyed_at: Instant,
     failed: Option<Error>,
 }
@@ -151,6 +156,7 @@ impl Transport {
             ext_infos: 0,
             current: None,
             kex_deadline: None,
+            give_back_at: None,
             keyed_at: now,
             failed: None,
         };
@@ -184,17 +190,28 @@ impl Transport {
         self.output.consume(count);
     }
 
-    /// There is nothing to read or to write now: memory that is not needed for that is given back.
-    pub fn rest(&mut self) {
-        self.input.rest();
-        self.output.rest();
+    /// There is nothing to read or to write now: memory that is not needed for that is given back, at
+    /// once or, if it is much, with the next [`Self::poll_timeout`].
+    pub fn rest(&mut self, now: Instant) {
+        if self.stage != Stage::Open {
+            self.input.release();
+            self.output.release();
+            return;
+        }
+        let (input, output) = (self.input.rest(), self.output.rest());
+        if (input || output) && self.give_back_at.is_none() {
+            self.give_back_at = now.checked_add(KEEP_BUFFERS);
+        }
     }
 
     // Time.
 
     /// When [`Self::handle_timeout`] is due, if nothing else happens.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.kex_deadline
+        [self.kex_deadline, self.give_back_at]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Tells that time has passed.
@@ -204,6 +221,11 @@ impl Transport {
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
         if self.kex_deadline.is_some_and(|deadline| deadline <= now) {
             return Err(self.fail(Error::Timeout("key exchange")));
+        }
+        if self.give_back_at.is_some_and(|at| at <= now) {
+            self.give_back_at = None;
+            self.input.give_back();
+            self.output.give_back();
         }
         Ok(())
     }
