@@ -5,12 +5,13 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use ssh_proto::Error;
-use ssh_proto::transport::{Event, Transport};
+use ssh_proto::transport::{Event, FIRST_INPUT, Transport};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -174,18 +175,49 @@ pub(crate) fn poll_read<S: Socket>(
     transport: &mut Transport,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), Error>> {
-    let mut buffer = ReadBuf::new(transport.input());
-    let polled = Pin::new(stream).poll_read(cx, &mut buffer);
-    let count = buffer.filled().len();
+    let polled = if transport.is_at_rest() {
+        poll_first_read(stream, transport, cx)
+    } else {
+        poll_next_read(stream, transport, cx)
+    };
     if polled.is_pending() {
         transport.rest(now());
     }
-    ready!(polled).map_err(|error| lost(&error))?;
-    if count == 0 {
-        return Poll::Ready(Err(Error::Lost("closed by the peer".into())));
+    match ready!(polled).map_err(|error| lost(&error))? {
+        0 => Poll::Ready(Err(Error::Lost("closed by the peer".into()))),
+        _ => Poll::Ready(Ok(())),
+    }
+}
+
+/// Reads into the transport; how much it was.
+fn poll_next_read<S: Socket>(
+    stream: &mut S,
+    transport: &mut Transport,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let mut buffer = ReadBuf::new(transport.input());
+    ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
+    let count = buffer.filled().len();
+    transport.filled(count);
+    Poll::Ready(Ok(count))
+}
+
+/// Reads for a transport that has no memory for it. A stream is asked each time that its task wakes up,
+/// which is mostly for another one: only when something has come is memory taken for it.
+fn poll_first_read<S: Socket>(
+    stream: &mut S,
+    transport: &mut Transport,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    let mut scratch = [const { MaybeUninit::uninit() }; FIRST_INPUT];
+    let mut buffer = ReadBuf::uninit(&mut scratch);
+    ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
+    let count = buffer.filled().len();
+    for (to, from) in transport.input().iter_mut().zip(buffer.filled()) {
+        *to = *from;
     }
     transport.filled(count);
-    Poll::Ready(Ok(()))
+    Poll::Ready(Ok(count))
 }
 
 /// Writes all output of `transport` to `stream`, and flushes the stream once all is written.

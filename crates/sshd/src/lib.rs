@@ -43,8 +43,8 @@ pub mod secret;
 pub mod server;
 mod service;
 mod session;
-mod stdin;
 pub mod sftp;
+mod stdin;
 mod sys;
 
 pub use sys::init::stay_behind;

@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 /// The first size of a buffer: enough for an identification and a KEXINIT.
-const FIRST_SIZE: usize = 4 * 1024;
+pub(super) const FIRST_SIZE: usize = 4 * 1024;
 
 /// Up to here a buffer that keeps being filled to the brim grows: large batches under load are what
 /// makes a relay cheap, since kernel calls cost more than ciphers.
@@ -62,6 +62,11 @@ impl Buffer {
     /// True when nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.start == self.end
+    }
+
+    /// True when it has no memory, and will begin with its first size again.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.bytes.is_empty() && self.last_size <= FIRST_SIZE
     }
 
     /// What waits, oldest first.
@@ -251,6 +256,21 @@ mod tests {
             buffer.add(spare);
         }
         assert_eq!(buffer.bytes.len(), packet.next_multiple_of(PIECE));
+    }
+
+    #[test]
+    fn at_rest_the_first_size_comes_next() {
+        let mut buffer = Buffer::default();
+        assert!(buffer.is_at_rest());
+        assert_eq!(buffer.spare_for_read(0).len(), FIRST_SIZE);
+        assert!(!buffer.is_at_rest());
+        buffer.rest();
+        assert!(buffer.is_at_rest());
+        buffer.append(&[1; CHEAP]);
+        buffer.consume(CHEAP);
+        buffer.rest();
+        assert!(!buffer.is_at_rest(), "it has a size that it may need again");
+        assert_eq!(buffer.spare_for_read(0).len(), CHEAP);
     }
 
     #[test]

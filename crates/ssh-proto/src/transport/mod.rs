@@ -71,6 +71,9 @@ const HELD_PONGS: usize = 1024;
 /// The longest text of a DISCONNECT that is kept.
 const DESCRIPTION_LIMIT: usize = 400;
 
+/// The length of [`Transport::input`] while [`Transport::is_at_rest`].
+pub const FIRST_INPUT: usize = buffer::FIRST_SIZE;
+
 /// Which end of the connection we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -188,6 +191,12 @@ impl Transport {
     /// The first `count` bytes of [`Self::output`] were written.
     pub fn sent(&mut self, count: usize) {
         self.output.consume(count);
+    }
+
+    /// True where [`Self::input`] would have to take memory first. Who reads from a stream on which most
+    /// likely nothing waits does better to read somewhere else, up to [`FIRST_INPUT`] bytes, and to copy.
+    pub fn is_at_rest(&self) -> bool {
+        self.input.is_at_rest()
     }
 
     /// There is nothing to read or to write now: memory that is not needed for that is given back, at
