@@ -27,6 +27,7 @@ use pressure::{plain_cell, user_gets_in};
 use ssh_proto::msg;
 use ssh_proto::wire::Put;
 use ssh_tokio::Wire;
+use support::user::until;
 use support::{soak, tenth};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -105,6 +106,36 @@ async fn prints_without_end(door: &Door) -> Raw {
     raw.send(&exec(peer, "exec cat /dev/zero"));
     raw.wait_for(msg::CHANNEL_SUCCESS).await.unwrap();
     raw
+}
+
+/// Users in the long form who were busy once, what each of them had, and what one may cost in silence, in
+/// kB. While they are busy it is half a megabyte in each program.
+const BUSY: usize = 1_000;
+const BUSY_BYTES: usize = 4 << 20;
+const SILENT_KB: u64 = 20;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_busy_and_falls_silent_gives_the_memory_back() {
+    let place = Place::new().await;
+    let door = proxy_door(&place.cell);
+    let mut users = Vec::new();
+    for _ in 0..tenth(BUSY) {
+        let mut user = Raw::login(&door).await.unwrap();
+        let command = format!("head -c {BUSY_BYTES} /dev/zero");
+        let finished = user.run(0, &command).await.unwrap();
+        assert_eq!(finished.stdout.len(), BUSY_BYTES);
+        users.push(user);
+    }
+    let most = SILENT_KB * users.len() as u64;
+    for (index, program) in place.programs.into_iter().enumerate() {
+        until("memory is given back", || {
+            program.memory_kb().saturating_sub(place.before[index]) <= most
+        })
+        .await;
+    }
+    for mut user in users {
+        assert_eq!(user.run(1, "echo back").await.unwrap().stdout, b"back\n");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

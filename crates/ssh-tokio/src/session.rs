@@ -30,6 +30,9 @@ const PACKETS_A_TURN: usize = 4;
 /// With less room than this, sources wait for output to leave: small packets would cost more.
 const LEAST_ROOM: usize = 32 * 1024;
 
+/// Packets with up to so many bytes of data go to their sink together.
+const SMALL: usize = 8 * 1024;
+
 /// What a channel is joined to.
 #[derive(Default)]
 pub struct Pipes {
@@ -116,7 +119,7 @@ impl<S: Socket> Session<S> {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Event, Error>> {
         loop {
             self.rekey_if_due();
-            let starved = match self.take_events()? {
+            let starved = match self.take_events(cx)? {
                 Taken::Event(event) => return Poll::Ready(Ok(event)),
                 Taken::NeedsInput => true,
                 Taken::NeedsOutput => false,
@@ -143,8 +146,8 @@ impl<S: Socket> Session<S> {
         }
     }
 
-    /// Sorts data by their channels up to the first event that is the owner's.
-    fn take_events(&mut self) -> Result<Taken, Error> {
+    /// Hands data to their sinks up to the first event that is the owner's.
+    fn take_events(&mut self, cx: &mut Context<'_>) -> Result<Taken, Error> {
         let now = now();
         loop {
             let event = match self.connection.poll(now)? {
@@ -160,7 +163,7 @@ impl<S: Socket> Session<S> {
                     let joint = joint(&mut self.joints, channel);
                     let data = self.connection.data();
                     let used = match stream {
-                        Stream::Data => joint.take(data),
+                        Stream::Data => joint.take(cx, data),
                         // Nobody reads standard error of a client.
                         Stream::Extended(_) => data.len(),
                     };
@@ -331,14 +334,18 @@ impl Joint {
 
     /// Takes data of the peer; gives how many bytes are done with.
     ///
-    /// All packets of one read wait for one write: to wake a program for each of them would cost more than
-    /// to copy them.
-    fn take(&mut self, data: &[u8]) -> usize {
-        if matches!(self.sink, SinkState::Gone) {
-            return data.len();
+    /// Small packets that come together wait for one write: to wake a program for each of them would cost
+    /// more than to copy them. For large ones it is the other way round.
+    fn take(&mut self, cx: &mut Context<'_>, data: &[u8]) -> usize {
+        let (mut flushed, mut direct) = (0, 0);
+        if data.len() > SMALL || matches!(self.sink, SinkState::Gone) {
+            flushed = self.flush(cx);
+            if self.waiting.is_empty() {
+                direct = self.write(cx, data);
+            }
         }
-        self.waiting.extend(data);
-        0
+        self.waiting.extend(data.get(direct..).unwrap_or_default());
+        flushed + direct
     }
 
     /// Writes data that wait, and passes the peer's end on behind them; gives how many bytes are done
@@ -499,7 +506,7 @@ mod tests {
         let (mut sent, mut used) = (0, 0);
         while sent < 100 * WINDOW {
             if sent - used + PACKET <= WINDOW {
-                used += joint.take(&[7; PACKET]);
+                used += joint.take(&mut cx, &[7; PACKET]);
                 sent += PACKET;
             }
             used += joint.flush(&mut cx);

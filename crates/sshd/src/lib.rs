@@ -44,7 +44,6 @@ pub mod server;
 mod service;
 mod session;
 pub mod sftp;
-mod stdin;
 mod sys;
 
 pub use sys::init::stay_behind;

@@ -23,7 +23,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::environment::Environment;
 use crate::pty::{Master, Pty, Reader, Size, Writer};
-use crate::stdin::Stdin;
 use crate::sys;
 
 /// The shells to try, in this order; names without a slash are looked for in the daemon's `PATH`.
@@ -121,7 +120,7 @@ fn spawn_with_pipes(mut command: Command) -> io::Result<Spawned> {
             inner,
             terminal: None,
         },
-        stdin: Box::new(Stdin::new(stdin)),
+        stdin: Box::new(stdin),
         stdout: Box::new(stdout),
         stderr: Some(Box::new(stderr)),
     })

@@ -4,6 +4,8 @@
 
 use std::ops::Range;
 
+use super::memory::Memory;
+
 /// The first size of a buffer: enough for an identification and a KEXINIT.
 pub(super) const FIRST_SIZE: usize = 4 * 1024;
 
@@ -21,7 +23,7 @@ const PIECE: usize = 4 * 1024;
 
 /// A queue of bytes in one piece of memory.
 pub(super) struct Buffer {
-    bytes: Vec<u8>,
+    bytes: Memory,
     start: usize,
     end: usize,
     /// The last addition took all the room.
@@ -37,7 +39,7 @@ pub(super) struct Buffer {
 impl Default for Buffer {
     fn default() -> Self {
         Self {
-            bytes: Vec::new(),
+            bytes: Memory::default(),
             start: 0,
             end: 0,
             brimful: false,
@@ -99,7 +101,8 @@ impl Buffer {
             self.compact();
             let needed = self.end.saturating_add(least);
             if self.bytes.len() < needed {
-                self.grow(needed.next_power_of_two().max(self.last_size));
+                self.bytes
+                    .grow(needed.next_power_of_two().max(self.last_size));
             }
         }
         self.bytes.get_mut(self.end..).unwrap_or_default()
@@ -111,12 +114,12 @@ impl Buffer {
         let (size, waiting) = (self.bytes.len(), self.len());
         let brimful = std::mem::take(&mut self.brimful);
         if size == 0 {
-            self.grow(self.last_size.max(FIRST_SIZE));
+            self.bytes.grow(self.last_size.max(FIRST_SIZE));
         } else if brimful && size < self.largest_read {
-            self.grow(2 * size);
+            self.bytes.grow(2 * size);
         } else if waiting == size {
             let whole = wanted.max(size + 1).next_multiple_of(PIECE);
-            self.grow(whole.min(2 * size));
+            self.bytes.grow(whole.min(2 * size));
         }
         let size = self.bytes.len();
         if self.end > size / 2 {
@@ -143,7 +146,7 @@ impl Buffer {
     /// Gives the memory back if nothing is kept in it.
     pub(super) fn release(&mut self) {
         if self.is_empty() {
-            self.bytes = Vec::new();
+            self.bytes = Memory::default();
             self.last_size = 0;
         }
     }
@@ -181,12 +184,6 @@ impl Buffer {
         self.bytes.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
-    }
-
-    fn grow(&mut self, size: usize) {
-        self.bytes
-            .reserve_exact(size.saturating_sub(self.bytes.len()));
-        self.bytes.resize(size, 0);
     }
 }
 
@@ -242,7 +239,7 @@ mod tests {
         assert_eq!(buffer.filled(), b"x");
         buffer.consume(1);
         buffer.release();
-        assert_eq!(buffer.bytes.capacity(), 0);
+        assert_eq!(buffer.bytes.len(), 0);
     }
 
     #[test]
@@ -282,7 +279,7 @@ mod tests {
         assert_eq!(buffer.len(), CHEAP, "what waits stays");
         buffer.consume(CHEAP);
         buffer.rest();
-        assert_eq!(buffer.bytes.capacity(), 0);
+        assert_eq!(buffer.bytes.len(), 0);
 
         let large = 8 * CHEAP;
         buffer.append(&vec![1; large]);
@@ -295,7 +292,7 @@ mod tests {
         assert_eq!(buffer.bytes.len(), large, "something is in it");
         buffer.consume(1);
         buffer.give_back();
-        assert_eq!(buffer.bytes.capacity(), 0, "it was not needed");
+        assert_eq!(buffer.bytes.len(), 0, "it was not needed");
         assert_eq!(buffer.spare_for_read(0).len(), large / 2);
     }
 }

@@ -35,6 +35,7 @@ pub mod fuzzing;
 mod hold;
 mod ident;
 mod keying;
+mod memory;
 mod negotiate;
 mod packet;
 pub mod table;

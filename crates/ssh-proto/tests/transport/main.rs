@@ -7,6 +7,7 @@ mod framing;
 mod handshake;
 #[cfg(test)]
 mod kex_attacks;
+#[cfg(test)]
 mod memory;
 #[cfg(test)]
 mod rekey;
