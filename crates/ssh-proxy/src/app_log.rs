@@ -3,10 +3,10 @@
 //!
 //! Whoever gets in has a [`Visit`]; it tells of the end when it is dropped, however that comes.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::platform::loggregator::{Emitter, Tags};
+use crate::platform::loggregator::Emitter;
+use crate::sessions::Session;
 
 /// What the lines say they are from; `cf logs` shows it as `[SSH/0]`.
 const SOURCE_TYPE: &str = "SSH";
@@ -27,8 +27,7 @@ pub(crate) struct Visits {
 #[derive(Debug)]
 pub(crate) struct Visit {
     visits: Arc<Visits>,
-    peer: SocketAddr,
-    tags: Tags,
+    session: Arc<Session>,
 }
 
 impl Visits {
@@ -38,15 +37,15 @@ impl Visits {
         Self { emitter, open }
     }
 
-    /// Someone from `peer` has got into the instance whose log has these tags.
-    pub(crate) fn begin(self: &Arc<Self>, peer: SocketAddr, tags: Tags) -> Visit {
-        let line = format!("Successful remote access by {peer}");
-        self.emitter.app_log(SOURCE_TYPE, &line, &tags);
+    /// Someone has got into an instance.
+    pub(crate) fn begin(self: &Arc<Self>, session: Arc<Session>) -> Visit {
+        let visitor = &session.visitor;
+        let line = format!("Successful remote access by {}", visitor.address);
+        self.emitter.app_log(SOURCE_TYPE, &line, &visitor.tags);
         self.count(|open| open.saturating_add(1));
         Visit {
             visits: Arc::clone(self),
-            peer,
-            tags,
+            session,
         }
     }
 
@@ -61,7 +60,10 @@ impl Visits {
 impl Drop for Visit {
     fn drop(&mut self) {
         self.visits.count(|open| open.saturating_sub(1));
-        let line = format!("Remote access ended for {}", self.peer);
-        self.visits.emitter.app_log(SOURCE_TYPE, &line, &self.tags);
+        let visitor = &self.session.visitor;
+        let line = format!("Remote access ended for {}", visitor.address);
+        self.visits
+            .emitter
+            .app_log(SOURCE_TYPE, &line, &visitor.tags);
     }
 }

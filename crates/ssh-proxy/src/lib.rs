@@ -16,6 +16,8 @@
 //! | `dial`       | the way to it, and its proof                                          |
 //! | [`relay`]    | packets from one side to the other                                    |
 //! | `refusal`    | why somebody is not let in: codes, texts, what the client is told     |
+//! | `sessions`   | who is in right now                                                   |
+//! | `witness`    | what of a relay is listed                                             |
 //! | `app_log`    | lines in the app's log                                                |
 //! | `metrics`    | how many came, went and were refused                                  |
 //! | `health`     | the health server                                                     |
@@ -50,8 +52,10 @@ pub mod relay;
 #[allow(dead_code, reason = "the sweep of ssh-proto uses the rest")]
 mod sample;
 mod server;
+mod sessions;
 pub mod settings;
 mod start;
 pub mod target;
+mod witness;
 
 pub use start::start;

@@ -28,7 +28,9 @@ use crate::platform::bbs::Bbs;
 use crate::platform::loggregator::Emitter;
 use crate::relay::policy::Policy;
 use crate::relay::{Limits, Relay};
+use crate::sessions::{Sessions, Visitor};
 use crate::settings::{AlgorithmLists, Settings, Times};
+use crate::witness::Witness;
 
 /// Connections at one time. Each takes two descriptors, of which operators give 100,000.
 const MOST_CONNECTIONS: usize = 50_000;
@@ -48,6 +50,7 @@ pub(crate) struct Proxy {
     edge: Edge,
     gate: Arc<Gate>,
     times: Times,
+    sessions: Arc<Sessions>,
     visits: Arc<Visits>,
     metrics: Arc<Metrics>,
     policy: Arc<Policy>,
@@ -55,7 +58,12 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     /// A proxy as `settings` want it; nothing is connected yet.
-    pub(crate) fn new(settings: Settings, emitter: Emitter, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(
+        settings: Settings,
+        emitter: Emitter,
+        metrics: Arc<Metrics>,
+        sessions: Arc<Sessions>,
+    ) -> Self {
         if settings.cf.as_ref().is_some_and(|cf| cf.skip_cert_verify) {
             warn!("uaa-and-cloud-controller-not-verified");
         }
@@ -78,6 +86,7 @@ impl Proxy {
             transport,
             gate: Arc::new(gate),
             times: settings.times,
+            sessions,
             visits: Arc::new(Visits::new(emitter)),
             metrics,
             policy: Arc::new(settings.policy),
@@ -168,28 +177,45 @@ impl Proxy {
         let Grant {
             user,
             who,
+            instance,
             log_tags,
             daemon,
         } = grant;
-        let (principal, username) = who.map(|who| (who.id, who.name)).unzip();
-        let (principal, username) = (principal.as_deref(), username.as_deref());
-        info!(user, principal, username, "relay-started");
-        let _visit = self.visits.begin(user_address, log_tags);
+        let live = self.sessions.begin(Visitor {
+            user,
+            who,
+            address: user_address,
+            instance,
+            tags: log_tags,
+        });
+        let session = Arc::clone(live.session());
+        let id = session.id.to_string();
+        let user = &session.visitor.user;
+        let who = session.visitor.who.as_ref();
+        let principal = who.map(|who| who.id.as_str());
+        let username = who.map(|who| who.name.as_str());
+        info!(user, principal, username, session = id, "relay-started");
+        let _visit = self.visits.begin(Arc::clone(&session));
         let limits = Limits {
             idle: self.times.idle,
             inactivity: self.times.inactivity,
             total: self.times.connection,
         };
-        let stop = async move {
-            stopping.wait().await;
-            SHUTTING_DOWN.to_owned()
+        let stop = async {
+            tokio::select! {
+                () = stopping.wait() => SHUTTING_DOWN.to_owned(),
+                text = session.ended() => text,
+            }
         };
-        let relay = Relay::new(client, daemon, limits, Arc::clone(&self.policy));
+        let policy = Arc::clone(&self.policy);
+        let witness = Witness::new(Arc::clone(&session));
+        let relay = Relay::observed(client, daemon, limits, policy, witness);
         let end = Box::pin(relay.run(stop)).await;
         info!(
             user,
             principal,
             username,
+            session = id,
             side = ?end.side,
             reason = %end.reason,
             bytes_up = end.bytes_up,

@@ -20,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::platform::loggregator::Loggregator;
 use crate::platform::tls;
 use crate::proxy::Proxy;
+use crate::sessions::Sessions;
 use crate::settings::loggregator::{self, LoggregatorSettings};
 use crate::settings::{self, Exit, Problem, Settings};
 
@@ -179,7 +180,13 @@ async fn run(mut settings: Settings, inherited: Inherited, logs: lager::Handle) 
     let health = Health::default();
     let (close, end) = drain::plan(signals, health.clone(), settings.drain);
     let metrics = Arc::<Metrics>::default();
-    let proxy = Proxy::new(settings, emitter.clone(), Arc::clone(&metrics));
+    let sessions = Arc::<Sessions>::default();
+    let proxy = Proxy::new(
+        settings,
+        emitter.clone(),
+        Arc::clone(&metrics),
+        Arc::clone(&sessions),
+    );
     // They end with the set.
     let mut watchers = JoinSet::new();
     if let Some(listener) = listeners.debug {

@@ -37,8 +37,21 @@ pub struct Target {
     /// Fingerprint that the daemon's host key must have, in one of the forms that are told apart
     /// by their length.
     pub host_fingerprint: Option<String>,
+    /// Which instance it is.
+    pub instance: Instance,
     /// Tags of the app's log.
     pub log_tags: BTreeMap<String, String>,
+}
+
+/// What Diego calls an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    /// The process that it is of.
+    pub process_guid: String,
+    /// Its place among the instances of the process.
+    pub index: i32,
+    /// Its own name, which no later instance has.
+    pub guid: String,
 }
 
 /// Host and port to dial.
@@ -126,8 +139,19 @@ impl Target {
             password: secret(route.password),
             host_fingerprint: fingerprint(route.host_256_fingerprint)
                 .or_else(|| fingerprint(route.host_fingerprint)),
+            instance: Instance::of(lrp),
             log_tags: log_tags(lrp),
         })
+    }
+}
+
+impl Instance {
+    fn of(lrp: &Lrp) -> Self {
+        Self {
+            process_guid: lrp.desired.process_guid.clone(),
+            index: lrp.actual.key.as_ref().map_or(0, |key| key.index),
+            guid: instance_guid(lrp).to_owned(),
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::platform::bbs::{Bbs, Lrp};
 use crate::platform::uaa::User;
 use crate::refusal::Refusal;
-use crate::target::Target;
+use crate::target::{Instance, Target};
 use cf::CfRealm;
 use diego::DiegoRealm;
 use user::UserName;
@@ -42,6 +42,8 @@ pub(crate) struct Grant {
     pub(crate) user: String,
     /// Who it is, where the realm knows persons.
     pub(crate) who: Option<User>,
+    /// The instance.
+    pub(crate) instance: Instance,
     /// Tags of the app's log.
     pub(crate) log_tags: BTreeMap<String, String>,
     /// The daemon of the instance, ready for the connection protocol.
@@ -72,6 +74,7 @@ impl Gate {
         Ok(Grant {
             user: user.to_owned(),
             who,
+            instance: target.instance,
             log_tags: target.log_tags,
             daemon,
         })

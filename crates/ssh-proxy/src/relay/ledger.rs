@@ -12,6 +12,7 @@ use ssh_proto::wire::Put;
 
 use super::Side;
 use super::classify::Control;
+use super::observe::{ChannelKind, Note};
 use super::replies::{Refused, Replies, TooMany};
 
 /// Channels of one connection, both ways together. The daemon allows fewer.
@@ -46,6 +47,7 @@ struct Invitations {
 /// One channel; each field for the client's side and the daemon's.
 #[derive(Debug)]
 struct Channel {
+    kind: ChannelKind,
     numbers: PerSide<u32>,
     /// Replies to channel requests that the side waits for.
     awaits: PerSide<Replies>,
@@ -81,14 +83,21 @@ pub(super) struct Ledger {
     channels: HashMap<u32, Channel>,
     /// The client's number of each open channel, by the daemon's.
     by_daemon_number: HashMap<u32, u32>,
-    /// Opened and not yet answered, by the number that the side gave.
-    opening: PerSide<Vec<u32>>,
+    /// Opened and not yet answered, with the number that the side gave.
+    opening: PerSide<Vec<(u32, ChannelKind)>>,
     /// Replies to global requests that each side waits for.
     awaits: PerSide<Replies>,
     invited: Invitations,
+    /// What the last packet did to a channel.
+    change: Option<Note<'static>>,
 }
 
 impl Ledger {
+    /// The channel that the last packet opened or closed, told once.
+    pub(super) fn take_change(&mut self) -> Option<Note<'static>> {
+        self.change.take()
+    }
+
     /// Rules on a control packet of `from`, and books it.
     ///
     /// # Errors
@@ -208,12 +217,14 @@ impl Ledger {
                 "too many channels",
             ));
         }
-        self.opening.of_mut(from).push(sender);
+        self.opening
+            .of_mut(from)
+            .push((sender, ChannelKind::of(kind)));
         Ok(Ruling::Forward)
     }
 
     fn check_new_number(&self, from: Side, sender: u32) -> Result<(), Error> {
-        if self.opening.of(from).contains(&sender) || self.is_taken(from, sender) {
+        if self.is_taken(from, sender) {
             return Err(Error::Misbehaved("channel number opened twice"));
         }
         Ok(())
@@ -232,8 +243,8 @@ impl Ledger {
     }
 
     fn confirm(&mut self, from: Side, recipient: u32, sender: u32) -> Result<Ruling, Error> {
-        self.take_opening(from.other(), recipient)?;
-        if self.opening.of(from).contains(&sender) || self.is_taken(from, sender) {
+        let kind = self.take_opening(from.other(), recipient)?;
+        if self.is_taken(from, sender) {
             return Err(Error::Misbehaved("channel number given twice"));
         }
         let numbers = match from {
@@ -247,7 +258,9 @@ impl Ledger {
             },
         };
         self.by_daemon_number.insert(numbers.daemon, numbers.client);
+        self.change = Some(Note::Opened(kind));
         let channel = Channel {
+            kind,
             numbers,
             awaits: PerSide::default(),
             closed: PerSide::default(),
@@ -297,6 +310,7 @@ impl Ledger {
         *channel.closed.of_mut(from) = true;
         if *channel.closed.of(from.other()) {
             let numbers = channel.numbers;
+            self.change = Some(Note::Closed(channel.kind));
             self.channels.remove(&numbers.client);
             self.by_daemon_number.remove(&numbers.daemon);
         }
@@ -316,22 +330,23 @@ impl Ledger {
         }
     }
 
+    /// Whether `side` has given this number to a channel, open or not yet.
     fn is_taken(&self, side: Side, number: u32) -> bool {
-        match side {
+        let is_open = match side {
             Side::Client => self.channels.contains_key(&number),
             Side::Daemon => self.by_daemon_number.contains_key(&number),
-        }
+        };
+        is_open || self.opening.of(side).iter().any(|open| open.0 == number)
     }
 
     /// The open of `side` with this number is answered.
-    fn take_opening(&mut self, side: Side, number: u32) -> Result<(), Error> {
+    fn take_opening(&mut self, side: Side, number: u32) -> Result<ChannelKind, Error> {
         let opening = self.opening.of_mut(side);
         let position = opening
             .iter()
-            .position(|open| *open == number)
+            .position(|open| open.0 == number)
             .ok_or(UNSOLICITED)?;
-        opening.swap_remove(position);
-        Ok(())
+        Ok(opening.swap_remove(position).1)
     }
 }
 

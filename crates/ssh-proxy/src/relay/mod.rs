@@ -3,7 +3,7 @@
 //!
 //! One task owns both streams. It knows nothing of users and targets, and sends nothing of its own but
 //! the refusals that the [`ledger`] makes: of what no container may open, and of what the operator's
-//! [`policy`] takes from users.
+//! [`policy`] takes from users. Whoever [observes](observe) it is told what passes.
 //!
 //! Back-pressure: while the output towards one side is full, the other side's packets are not polled.
 //! The exception is a side that is keying: it can send nothing that would have to be forwarded, and its
@@ -27,12 +27,14 @@ use tracing::info;
 
 mod classify;
 mod ledger;
+pub mod observe;
 pub mod policy;
 mod replies;
 pub(crate) mod targets;
 
 use classify::{Control, is_data};
 use ledger::{Ledger, Ruling};
+use observe::{Note, Observer};
 use policy::{Capability, Policy};
 
 /// One of the two ends.
@@ -84,10 +86,10 @@ pub struct Limits {
 }
 
 /// Two authenticated connections that are one to their users.
-pub struct Relay<C, D> {
+pub struct Relay<C, D, O = ()> {
     client: Wire<C>,
     daemon: Wire<D>,
-    books: Books,
+    books: Books<O>,
     bytes_up: u64,
     bytes_down: u64,
     limits: Limits,
@@ -100,7 +102,8 @@ pub struct Relay<C, D> {
 }
 
 /// What decides about control packets.
-struct Books {
+struct Books<O> {
+    observer: O,
     ledger: Ledger,
     policy: Arc<Policy>,
     /// Whether the policy has anything to say.
@@ -119,18 +122,32 @@ enum Stopped {
 }
 
 impl<C: Socket, D: Socket> Relay<C, D> {
-    /// Joins two connections.
+    /// Joins two connections that nobody watches.
     pub fn new(
         client: Authenticated<C>,
         daemon: Authenticated<D>,
         limits: Limits,
         policy: Arc<Policy>,
     ) -> Self {
+        Self::observed(client, daemon, limits, policy, ())
+    }
+}
+
+impl<C: Socket, D: Socket, O: Observer> Relay<C, D, O> {
+    /// Joins two connections, of which `observer` is told.
+    pub fn observed(
+        client: Authenticated<C>,
+        daemon: Authenticated<D>,
+        limits: Limits,
+        policy: Arc<Policy>,
+        observer: O,
+    ) -> Self {
         let now = Instant::now();
         Self {
             client: client.into_wire(),
             daemon: daemon.into_wire(),
             books: Books {
+                observer,
                 ledger: Ledger::default(),
                 is_judged: policy.restricts(),
                 policy,
@@ -222,6 +239,9 @@ impl<C: Socket, D: Socket> Relay<C, D> {
         let mut passed = Passed::default();
         let stopped = forward(from, source, sink, &mut self.books, &mut passed);
         *bytes += passed.bytes;
+        if passed.bytes > 0 {
+            self.books.observer.passed(from, passed.bytes);
+        }
         if passed.data {
             self.last_data = Instant::now();
         }
@@ -318,11 +338,11 @@ struct Passed {
 }
 
 /// Hands packets of `source` to `sink` until there are none, or no room for one.
-fn forward(
+fn forward<O: Observer>(
     from: Side,
     source: &mut Transport,
     sink: &mut Transport,
-    books: &mut Books,
+    books: &mut Books<O>,
     passed: &mut Passed,
 ) -> Result<Stopped, (Side, Error)> {
     let now = now();
@@ -347,11 +367,11 @@ fn forward(
     }
 }
 
-fn forward_control(
+fn forward_control<O: Observer>(
     from: Side,
     source: &mut Transport,
     sink: &mut Transport,
-    books: &mut Books,
+    books: &mut Books<O>,
 ) -> Result<(), Error> {
     match books.rule(from, source.packet())? {
         Ruling::Forward => sink.send(&[source.packet()]),
@@ -367,7 +387,7 @@ fn forward_control(
     Ok(())
 }
 
-impl Books {
+impl<O: Observer> Books<O> {
     /// What becomes of a control packet.
     fn rule(&mut self, from: Side, payload: &[u8]) -> Result<Ruling, Error> {
         let control = Control::parse(payload)?;
@@ -378,10 +398,20 @@ impl Books {
             self.tell(lacking);
             return self.ledger.refuse(from, control);
         }
-        self.ledger.rule(from, control)
+        let ruling = self.ledger.rule(from, control)?;
+        if ruling == Ruling::Forward
+            && let Some(note) = observe::request(payload)
+        {
+            self.observer.note(note);
+        }
+        if let Some(change) = self.ledger.take_change() {
+            self.observer.note(change);
+        }
+        Ok(ruling)
     }
 
     fn tell(&mut self, lacking: Capability) {
+        self.observer.note(Note::Refused(lacking));
         if let Some(told @ false) = self.told.get_mut(lacking.index()) {
             *told = true;
             info!(capability = lacking.name(), "refused-by-policy");

@@ -8,8 +8,9 @@ use crate::sample::{Sample, report, sweep};
 
 /// The books of a connection on which the client's channel 3 is the daemon's 7 and each waits for a reply
 /// on it, and the client's channel 4 waits for its confirmation.
-fn books(policy: Policy) -> Books {
+fn books(policy: Policy) -> Books<()> {
     let mut books = Books {
+        observer: (),
         ledger: Ledger::default(),
         is_judged: policy.restricts(),
         policy: Arc::new(policy),

@@ -1,0 +1,33 @@
+//! What becomes of what is seen of a relay: its session's numbers follow it.
+
+use std::sync::Arc;
+
+use crate::relay::Side;
+use crate::relay::observe::{Note, Observer};
+use crate::sessions::Session;
+
+/// Sees one session from its begin to its end.
+pub(crate) struct Witness {
+    session: Arc<Session>,
+}
+
+impl Witness {
+    /// A witness of `session`, whose relay has not begun.
+    pub(crate) fn new(session: Arc<Session>) -> Self {
+        Self { session }
+    }
+}
+
+impl Observer for Witness {
+    fn passed(&mut self, from: Side, bytes: u64) {
+        self.session.passed(from, bytes);
+    }
+
+    fn note(&mut self, note: Note<'_>) {
+        match note {
+            Note::Opened(kind) => self.session.opened(kind),
+            Note::Closed(kind) => self.session.closed(kind),
+            Note::Opening { .. } | Note::Starting(_) | Note::Listening(_) | Note::Refused(_) => {}
+        }
+    }
+}
