@@ -22,6 +22,8 @@ pub(crate) struct Listeners {
     pub(crate) ssh: TcpListener,
     /// For load balancers.
     pub(crate) health: Option<TcpListener>,
+    /// For whoever scrapes metrics.
+    pub(crate) metrics: Option<TcpListener>,
     /// The next process may serve the same ports already while this one ends.
     pub(crate) has_successor: bool,
 }
@@ -46,10 +48,12 @@ impl Listeners {
             }
             (address, _) => group.bind_if("healthcheck", address)?,
         };
+        let metrics = group.bind_if("metrics-server", settings.metrics_address)?;
         Ok(Self {
             debug,
             ssh,
             health,
+            metrics,
             has_successor,
         })
     }

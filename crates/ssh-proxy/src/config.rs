@@ -120,6 +120,16 @@ object! {
         reuse_port: bool,
         /// What users may do. Ours.
         policy: Policy,
+        /// Where Prometheus finds `/metrics`; empty for nowhere. Ours.
+        metrics_address: String,
+        /// Path of the file that gets a line for each event of the audit; empty for none. Ours.
+        audit_file: String,
+        /// Events of the audit in the log, too. Ours.
+        audit_log: bool,
+        /// Tell commands and forward targets in the audit. Ours.
+        audit_details: bool,
+        /// What to do while the file of the audit cannot be written: `drop` or `refuse`. Ours.
+        audit_when_unwritable: String,
         /// Dial instances at their own address if they have no preference.
         connect_to_instance_address: bool,
         /// Speak TLS to instances that can.

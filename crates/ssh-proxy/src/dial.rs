@@ -22,6 +22,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tracing::{debug, error, warn};
 
+use crate::metrics::{Metrics, Stage};
 use crate::refusal::Refusal;
 use crate::settings::{BackendSettings, BackendTls};
 use crate::target::{Endpoint, Target, TlsEndpoint};
@@ -60,9 +61,24 @@ impl Dialer {
     }
 
     /// Connects to a daemon, verifies it, and logs in.
-    pub(crate) async fn dial(&self, target: &Target) -> Result<Authenticated<Leg>, Refusal> {
+    pub(crate) async fn dial(
+        &self,
+        target: &Target,
+        metrics: &Metrics,
+    ) -> Result<Authenticated<Leg>, Refusal> {
         let credentials = credentials(target)?;
-        let leg = self.connect(target).await?;
+        let leg = metrics.timed(Stage::Dial, self.connect(target)).await?;
+        let entered = self.enter(leg, target, credentials);
+        metrics.timed(Stage::DaemonHandshake, entered).await
+    }
+
+    /// Verifies the daemon behind `leg`, and logs in.
+    async fn enter(
+        &self,
+        leg: Leg,
+        target: &Target,
+        credentials: Vec<Credential>,
+    ) -> Result<Authenticated<Leg>, Refusal> {
         let proven = matches!(leg, Leg::Tls(_));
         let mut mismatch = None;
         let handshake = connect(

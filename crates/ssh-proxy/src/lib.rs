@@ -17,7 +17,8 @@
 //! | [`relay`]    | packets from one side to the other                                    |
 //! | `refusal`    | why somebody is not let in: codes, texts, what the client is told     |
 //! | `sessions`   | who is in right now                                                   |
-//! | `witness`    | what of a relay is listed                                             |
+//! | `witness`    | what of a relay is listed, counted and recorded                       |
+//! | `audit`      | who did what, as lines of JSON                                        |
 //! | `app_log`    | lines in the app's log                                                |
 //! | `metrics`    | how many came, went and were refused                                  |
 //! | `health`     | the health server                                                     |
@@ -30,6 +31,7 @@
 #![cfg_attr(not(test), forbid(unsafe_code))]
 
 mod app_log;
+mod audit;
 pub mod auth;
 mod bind;
 pub mod config;

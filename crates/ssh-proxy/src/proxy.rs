@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, debug, error, info, info_span, warn};
 
 use crate::app_log::Visits;
+use crate::audit::Audit;
 use crate::auth::cf::CfRealm;
 use crate::auth::diego::DiegoRealm;
 use crate::auth::{Gate, Grant, Login};
@@ -27,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::platform::bbs::Bbs;
 use crate::platform::loggregator::Emitter;
 use crate::relay::policy::Policy;
-use crate::relay::{Limits, Relay};
+use crate::relay::{Limits, Relay, Side};
 use crate::sessions::{Sessions, Visitor};
 use crate::settings::{AlgorithmLists, Settings, Times};
 use crate::witness::Witness;
@@ -53,6 +54,7 @@ pub(crate) struct Proxy {
     sessions: Arc<Sessions>,
     visits: Arc<Visits>,
     metrics: Arc<Metrics>,
+    audit: Arc<Audit>,
     policy: Arc<Policy>,
 }
 
@@ -63,6 +65,7 @@ impl Proxy {
         emitter: Emitter,
         metrics: Arc<Metrics>,
         sessions: Arc<Sessions>,
+        audit: Arc<Audit>,
     ) -> Self {
         if settings.cf.as_ref().is_some_and(|cf| cf.skip_cert_verify) {
             warn!("uaa-and-cloud-controller-not-verified");
@@ -80,15 +83,17 @@ impl Proxy {
             bbs: Bbs::new(&settings.bbs, Arc::clone(&resolver)),
             dialer: Dialer::new(resolver, settings.backend),
             metrics: Arc::clone(&metrics),
+            audit: Arc::clone(&audit),
         };
         Self {
-            edge: Edge::new(settings.edge, Arc::clone(&transport)),
+            edge: Edge::new(settings.edge, Arc::clone(&transport), Arc::clone(&metrics)),
             transport,
             gate: Arc::new(gate),
             times: settings.times,
             sessions,
             visits: Arc::new(Visits::new(emitter)),
             metrics,
+            audit,
             policy: Arc::new(settings.policy),
         }
     }
@@ -107,6 +112,7 @@ impl Proxy {
 
     /// One connection, from accept to its end.
     async fn handle(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, mut stopping: Stopping) {
+        self.metrics.connected();
         let deadline = Instant::now() + self.times.login.unwrap_or(FOREVER);
         let admitted = tokio::select! {
             admitted = self.edge.admit(stream, peer) => admitted,
@@ -146,7 +152,7 @@ impl Proxy {
         stopping: &mut Stopping,
     ) -> Option<(Authenticated<TcpStream>, Grant)> {
         let transport = Arc::clone(&self.transport);
-        let mut login = Login::new(Arc::clone(&self.gate));
+        let mut login = Login::new(Arc::clone(&self.gate), admission.address);
         let until = async {
             tokio::select! {
                 error = login_deadline(deadline) => error,
@@ -161,7 +167,7 @@ impl Proxy {
         let failed = |error: &Error| {
             let offence = watch::offence(error, login.undecided.is_some());
             offence.inspect(|offence| admission.offends(*offence));
-            self.log_failure(&login, error);
+            self.log_failure(&login, admission.address, error);
         };
         accepted.inspect_err(failed).ok()
     }
@@ -174,6 +180,8 @@ impl Proxy {
         user_address: SocketAddr,
         mut stopping: Stopping,
     ) {
+        self.metrics.agreed(Side::Client, client.transport());
+        self.metrics.agreed(Side::Daemon, grant.daemon.transport());
         let Grant {
             user,
             who,
@@ -194,7 +202,8 @@ impl Proxy {
         let who = session.visitor.who.as_ref();
         let principal = who.map(|who| who.id.as_str());
         let username = who.map(|who| who.name.as_str());
-        info!(user, principal, username, session = id, "relay-started");
+        info!(user, principal, username, session_id = id, "relay-started");
+        self.audit.login_accepted(&session);
         let _visit = self.visits.begin(Arc::clone(&session));
         let limits = Limits {
             idle: self.times.idle,
@@ -208,14 +217,20 @@ impl Proxy {
             }
         };
         let policy = Arc::clone(&self.policy);
-        let witness = Witness::new(Arc::clone(&session));
+        let witness = Witness::new(
+            Arc::clone(&session),
+            Arc::clone(&self.metrics),
+            Arc::clone(&self.audit),
+        );
         let relay = Relay::observed(client, daemon, limits, policy, witness);
         let end = Box::pin(relay.run(stop)).await;
+        self.metrics.ended(&end);
+        self.audit.session_ended(&session, &end);
         info!(
             user,
             principal,
             username,
-            session = id,
+            session_id = id,
             side = ?end.side,
             reason = %end.reason,
             bytes_up = end.bytes_up,
@@ -226,10 +241,14 @@ impl Proxy {
 
     /// A login that came to nothing. Who connects and leaves is a scan or a balancer's probe, and not
     /// worth a line; that a user was left waiting for the platform is.
-    fn log_failure(&self, login: &Login, error: &Error) {
+    fn log_failure(&self, login: &Login, address: SocketAddr, error: &Error) {
+        if login.undecided.is_none() && !matches!(error, Error::Closed { .. }) {
+            self.metrics.handshake_failed(error);
+        }
         match (&login.undecided, error) {
             (Some(user), Error::Timeout(_)) => {
-                self.metrics.refused(LOGIN_TIMEOUT);
+                self.metrics.refused(user, LOGIN_TIMEOUT);
+                self.audit.login_refused(user, address, LOGIN_TIMEOUT);
                 error!(user, %error, code = LOGIN_TIMEOUT, "authentication-failed")
             }
             (_, Error::Lost(_)) => debug!(%error, "handshake-failed"),

@@ -25,6 +25,9 @@ pub(crate) enum Refusal {
     /// The password or code is not the right one.
     #[error("Invalid credentials")]
     InvalidCredentials,
+    /// What the user would do could not be recorded, and the operator wants it to be.
+    #[error("the audit cannot be written")]
+    Unaudited,
     /// UAA does not vouch for the user.
     #[error("UAA: {0}")]
     Uaa(#[from] UaaError),
@@ -62,7 +65,7 @@ impl Refusal {
     pub(crate) fn is_of_stranger(&self) -> bool {
         matches!(
             self,
-            Self::UnknownUser | Self::InvalidCredentials | Self::Uaa(_)
+            Self::Unaudited | Self::UnknownUser | Self::InvalidCredentials | Self::Uaa(_)
         )
     }
 
@@ -85,6 +88,10 @@ impl Refusal {
             Self::UnknownUser | Self::InvalidCredentials => (
                 "invalid_credentials",
                 "the user name or the password is not right",
+            ),
+            Self::Unaudited => (
+                "audit_unavailable",
+                "nobody is let in while logins cannot be recorded; try again later, or tell your operator",
             ),
             Self::Uaa(error) => of_uaa(error),
             Self::CloudController(error) => of_cloud_controller(error),
@@ -196,6 +203,7 @@ mod tests {
         vec![
             (Refusal::UnknownUser, "invalid_credentials"),
             (Refusal::InvalidCredentials, "invalid_credentials"),
+            (Refusal::Unaudited, "audit_unavailable"),
             (UaaError::InvalidCode.into(), "invalid_code"),
             (UaaError::Client.into(), "uaa_client_rejected"),
             (UaaError::Busy.into(), "busy"),
@@ -269,6 +277,7 @@ mod tests {
     fn strangers_are_told_nothing_about_apps() {
         for (refusal, code) in all() {
             let before_login = [
+                "audit_unavailable",
                 "invalid_credentials",
                 "invalid_code",
                 "uaa_client_rejected",

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use ssh_proto::crypto::random::{Random as _, SystemRandom};
 use tokio::sync::Notify;
@@ -66,6 +66,7 @@ pub(crate) struct Session {
     pub(crate) visitor: Visitor,
     /// When the user was let in.
     pub(crate) began: SystemTime,
+    begun_at: Instant,
     up: AtomicU64,
     down: AtomicU64,
     open: [AtomicU32; ChannelKind::ALL.len()],
@@ -74,6 +75,11 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// How long it has been open.
+    pub(crate) fn age(&self) -> Duration {
+        self.begun_at.elapsed()
+    }
+
     /// Payload bytes from the user so far.
     pub(crate) fn bytes_up(&self) -> u64 {
         self.up.load(Ordering::Relaxed)
@@ -185,6 +191,7 @@ impl Sessions {
             id,
             visitor,
             began: SystemTime::now(),
+            begun_at: Instant::now(),
             up: AtomicU64::new(0),
             down: AtomicU64::new(0),
             open: Default::default(),

@@ -12,6 +12,7 @@ use hyper::Uri;
 use ssh_proto::Secret;
 use ssh_proto::key::PrivateKey;
 
+use crate::audit::settings::AuditSettings;
 use crate::bind;
 use crate::config::File;
 use crate::edge::drain::DrainTimes;
@@ -42,6 +43,10 @@ pub struct Settings {
     pub(crate) health_address: Option<SocketAddr>,
     /// Where the debug server listens, if it does.
     pub(crate) debug_address: Option<SocketAddr>,
+    /// Where metrics are scraped, if they are.
+    pub(crate) metrics_address: Option<SocketAddr>,
+    /// What is recorded of users.
+    pub(crate) audit: AuditSettings,
     /// Our host key.
     pub(crate) host_key: PrivateKey,
     /// Algorithms as operators list them.
@@ -189,6 +194,9 @@ impl Settings {
             .then(|| listen("health_check_address", &file.health_check_address));
         let debug =
             (!file.debug_address.is_empty()).then(|| listen("debug_address", &file.debug_address));
+        let metrics = (!file.metrics_address.is_empty())
+            .then(|| listen("metrics_address", &file.metrics_address));
+        let audit = AuditSettings::new(&file, &mut found);
         let edge = EdgeSettings::new(&file, &mut found);
         let policy = edge::policy(&file.policy, &mut found);
         let (
@@ -200,6 +208,8 @@ impl Settings {
             Some(address),
             Some(health),
             Some(debug),
+            Some(metrics),
+            Some(audit),
             Some(edge),
             Some(policy),
         ) = (
@@ -211,6 +221,8 @@ impl Settings {
             address,
             all(health),
             all(debug),
+            all(metrics),
+            audit,
             edge,
             policy,
         )
@@ -221,6 +233,8 @@ impl Settings {
             address,
             health_address: health,
             debug_address: debug,
+            metrics_address: metrics,
+            audit,
             host_key,
             bbs,
             diego_credentials: diego,
@@ -308,6 +322,7 @@ impl Problems {
         let server = match key {
             "health_check_address" => "healthcheck",
             "debug_address" => "debug-server",
+            "metrics_address" => "metrics-server",
             _ => "ssh-proxy",
         };
         let result = bind::parse_address(address).map_err(|error| {

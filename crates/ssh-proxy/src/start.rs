@@ -10,13 +10,14 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
+use crate::audit::Audit;
 use crate::bind::Listeners;
 use crate::config::File;
 use crate::debug;
 use crate::edge::activation::Inherited;
 use crate::edge::drain::{self, Signals};
 use crate::health::Health;
-use crate::metrics::Metrics;
+use crate::metrics::{Exposition, Metrics};
 use crate::platform::loggregator::Loggregator;
 use crate::platform::tls;
 use crate::proxy::Proxy;
@@ -180,12 +181,17 @@ async fn run(mut settings: Settings, inherited: Inherited, logs: lager::Handle) 
     let health = Health::default();
     let (close, end) = drain::plan(signals, health.clone(), settings.drain);
     let metrics = Arc::<Metrics>::default();
+    let (audit, writer) = match Audit::start(std::mem::take(&mut settings.audit)) {
+        Ok((audit, writer)) => (Arc::new(audit), writer),
+        Err(error) => return give_up(&error),
+    };
     let sessions = Arc::<Sessions>::default();
     let proxy = Proxy::new(
         settings,
         emitter.clone(),
         Arc::clone(&metrics),
         Arc::clone(&sessions),
+        Arc::clone(&audit),
     );
     // They end with the set.
     let mut watchers = JoinSet::new();
@@ -194,6 +200,13 @@ async fn run(mut settings: Settings, inherited: Inherited, logs: lager::Handle) 
     }
     if let Some(listener) = listeners.health {
         watchers.spawn(health.serve(listener));
+    }
+    if let Some(listener) = listeners.metrics {
+        if let Ok(address) = listener.local_addr() {
+            info!(%address, "serving-metrics");
+        }
+        let exposition = Exposition::new(&metrics, sessions, emitter.clone(), audit);
+        watchers.spawn(exposition.serve(listener));
     }
     info!("started");
     let close = async {
@@ -207,7 +220,12 @@ async fn run(mut settings: Settings, inherited: Inherited, logs: lager::Handle) 
         () = proxy.serve(listeners.ssh, close, end) => {}
         () = metrics.emit(&emitter) => {}
     }
+    // They hold ends of queues.
+    watchers.shutdown().await;
     drop(emitter);
+    if let Some(writer) = writer {
+        writer.finish().await;
+    }
     loggregator.finish().await;
     info!("exited");
     ExitCode::SUCCESS

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use connector::Resolver;
 use tracing::{error, info};
 
+use crate::metrics::{Metrics, Stage};
 use crate::platform::cloud_controller::{CloudController, CloudControllerError};
 use crate::platform::uaa::{Uaa, User};
 use crate::refusal::Refusal;
@@ -43,22 +44,29 @@ impl CfRealm {
         guid: &str,
         index: i32,
         code: &[u8],
+        metrics: &Metrics,
     ) -> Result<Access, Refusal> {
         info!("authenticate-starting");
-        let access = self.access(guid, index, code).await;
+        let access = self.access(guid, index, code, metrics).await;
         info!("authenticate-finished");
         access
     }
 
-    async fn access(&self, guid: &str, index: i32, code: &[u8]) -> Result<Access, Refusal> {
-        let token = self.uaa.exchange(code).await?;
+    async fn access(
+        &self,
+        guid: &str,
+        index: i32,
+        code: &[u8],
+        metrics: &Metrics,
+    ) -> Result<Access, Refusal> {
+        let token = metrics.timed(Stage::Uaa, self.uaa.exchange(code)).await?;
         let who = token.user;
         let app = format!("{guid}/{index}");
         let (principal, username) = (who.id.as_str(), who.name.as_str());
         let answer = self
             .cloud_controller
-            .ssh_access(token.authorization, guid, index)
-            .await;
+            .ssh_access(token.authorization, guid, index);
+        let answer = metrics.timed(Stage::Cc, answer).await;
         match answer {
             Ok(process_guid) => {
                 info!(app, principal, username, "app-access-success");

@@ -4,6 +4,7 @@
 //! connection to the instance's daemon, which has been dialled and verified by then.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +15,9 @@ use ssh_tokio::{Attempt, Authenticated, Authenticator, Denied};
 use tokio::time::{Instant, sleep_until};
 use tracing::{Instrument as _, debug, error, info, info_span};
 
+use crate::audit::Audit;
 use crate::dial::{Dialer, Leg};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Stage};
 use crate::platform::bbs::{Bbs, Lrp};
 use crate::platform::uaa::User;
 use crate::refusal::Refusal;
@@ -62,15 +64,21 @@ pub(crate) struct Gate {
     pub(crate) dialer: Dialer,
     /// Who counts those that are not let in.
     pub(crate) metrics: Arc<Metrics>,
+    /// Who records them.
+    pub(crate) audit: Arc<Audit>,
 }
 
 impl Gate {
     /// Lets `user` in, or says why not.
     async fn enter(&self, user: &str, password: &[u8]) -> Result<Grant, Refusal> {
+        if !self.audit.admits() {
+            return Err(Refusal::Unaudited);
+        }
         let (lrp, who) = self.instance(user, password).await?;
         let target = Target::new(&lrp, self.dialer.connects_to_instance())?;
         let span = info_span!("new-client-conn");
-        let daemon = self.dialer.dial(&target).instrument(span).await?;
+        let dial = self.dialer.dial(&target, &self.metrics);
+        let daemon = dial.instrument(span).await?;
         Ok(Grant {
             user: user.to_owned(),
             who,
@@ -86,15 +94,16 @@ impl Gate {
             (Some(UserName::Diego { guid, index }), Some(realm), _) => {
                 async {
                     realm.authenticate(password)?;
-                    Ok((self.bbs.instance(&guid, index).await?, None))
+                    Ok((self.find(&guid, index).await?, None))
                 }
                 .instrument(info_span!("diego-authenticate"))
                 .await
             }
             (Some(UserName::Cf { guid, index }), _, Some(realm)) => {
                 async {
-                    let access = realm.authenticate(&guid, index, password).await?;
-                    let lrp = self.bbs.instance(&access.process_guid, index).await?;
+                    let access = realm.authenticate(&guid, index, password, &self.metrics);
+                    let access = access.await?;
+                    let lrp = self.find(&access.process_guid, index).await?;
                     Ok((lrp, Some(access.who)))
                 }
                 .instrument(info_span!("cf-authenticate"))
@@ -102,6 +111,12 @@ impl Gate {
             }
             _ => Err(Refusal::UnknownUser),
         }
+    }
+
+    /// What BBS knows about an instance.
+    async fn find(&self, process_guid: &str, index: i32) -> Result<Lrp, Refusal> {
+        let found = self.bbs.instance(process_guid, index);
+        Ok(self.metrics.timed(Stage::Bbs, found).await?)
     }
 }
 
@@ -116,15 +131,21 @@ fn floor(began: Instant) -> Instant {
 /// One connection's login.
 pub(crate) struct Login {
     gate: Arc<Gate>,
+    /// Where the user comes from.
+    address: SocketAddr,
+    /// When the connection began, until the first attempt.
+    began: Option<Instant>,
     /// Whose attempt is being decided about. It stays when the login is broken off meanwhile.
     pub(crate) undecided: Option<String>,
 }
 
 impl Login {
     /// A login that has not begun.
-    pub(crate) fn new(gate: Arc<Gate>) -> Self {
+    pub(crate) fn new(gate: Arc<Gate>, address: SocketAddr) -> Self {
         Self {
             gate,
+            address,
+            began: Some(Instant::now()),
             undecided: None,
         }
     }
@@ -142,6 +163,9 @@ impl Authenticator for Login {
     }
 
     async fn authenticate(&mut self, user: &str, attempt: Attempt) -> Result<Grant, Denied> {
+        if let Some(began) = self.began.take() {
+            self.gate.metrics.took(Stage::Kex, began.elapsed());
+        }
         let Attempt::Password(password) = attempt else {
             // Every client asks without a password first.
             debug!(user, "authentication-without-password");
@@ -153,12 +177,15 @@ impl Authenticator for Login {
         self.undecided = None;
         match entered {
             Ok(grant) => {
+                self.gate.metrics.let_in(user);
                 info!(user, "authentication-attempted");
                 Ok(grant)
             }
             Err(refusal) => {
-                self.gate.metrics.refused(refusal.code());
-                error!(user, error = %refusal, code = refusal.code(), "authentication-failed");
+                let code = refusal.code();
+                self.gate.metrics.refused(user, code);
+                self.gate.audit.login_refused(user, self.address, code);
+                error!(user, error = %refusal, code, "authentication-failed");
                 if refusal.is_of_stranger() {
                     sleep_until(floor(began)).await;
                 }

@@ -1,5 +1,7 @@
 //! How the gate treats those who have proven nothing. Time is virtual.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use connector::{Files, Resolver};
 use ssh_proto::Secret;
 
@@ -45,13 +47,18 @@ fn gate() -> Arc<Gate> {
         bbs: Bbs::new(&bbs, Arc::clone(&resolver)),
         dialer: Dialer::new(resolver, backend),
         metrics: Arc::default(),
+        audit: Arc::default(),
     })
 }
+
+const SOMEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5);
 
 /// The answer to a password, and how long it took.
 async fn attempt(user: &str, attempt: Attempt) -> (Denied, Duration) {
     let began = Instant::now();
-    let denied = Login::new(gate()).authenticate(user, attempt).await;
+    let denied = Login::new(gate(), SOMEWHERE)
+        .authenticate(user, attempt)
+        .await;
     (denied.err().unwrap(), began.elapsed())
 }
 
@@ -85,7 +92,7 @@ async fn asking_without_a_password_costs_no_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_attempt_is_decided_before_it_waits() {
-    let mut login = Login::new(gate());
+    let mut login = Login::new(gate(), SOMEWHERE);
     let wait = login.authenticate("diego:guid/0", password(b"wrong"));
     let limit = FAILURE_FLOOR / 2;
     assert!(tokio::time::timeout(limit, wait).await.is_err());

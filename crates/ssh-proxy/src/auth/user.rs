@@ -48,6 +48,15 @@ impl UserName {
     }
 }
 
+/// The realm that decides about `name`, or `none`.
+pub(crate) fn realm(name: &str) -> &'static str {
+    match UserName::parse(name) {
+        Some(UserName::Diego { .. }) => "diego",
+        Some(UserName::Cf { .. }) => "cf",
+        None => "none",
+    }
+}
+
 /// Decimal digits, leading zeros allowed as in the reference, up to `i32::MAX`.
 fn parse_index(text: &str) -> Option<i32> {
     // `parse` would take a sign.

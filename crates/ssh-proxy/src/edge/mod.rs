@@ -30,6 +30,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tracing::{debug, info};
 
+use crate::metrics::Metrics;
 use penalties::{Offence, Penalties};
 use proxy_protocol::{HeaderError, Origin};
 use settings::EdgeSettings;
@@ -59,6 +60,7 @@ pub(crate) struct Edge {
     sources: Arc<Mutex<Sources>>,
     penalties: Arc<Mutex<Penalties>>,
     turned_away: Mutex<Tally>,
+    metrics: Arc<Metrics>,
 }
 
 /// Leave to log in. While it lives, the connection counts as one that has not.
@@ -66,6 +68,7 @@ pub(crate) struct Admission {
     /// The user's address, as far as it is known.
     pub(crate) address: SocketAddr,
     penalised: Option<(Source, Arc<Mutex<Penalties>>)>,
+    metrics: Arc<Metrics>,
     _login: OwnedSemaphorePermit,
     _begun: Option<Begun>,
 }
@@ -75,6 +78,7 @@ impl Admission {
     pub(crate) fn offends(&self, offence: Offence) {
         if let Some((source, penalties)) = &self.penalised {
             lock(penalties).punish(Instant::now(), *source, offence);
+            self.metrics.punished(offence);
         }
     }
 }
@@ -111,13 +115,18 @@ impl TurnedAway {
 
 impl Edge {
     /// An edge as `settings` want it, whose refusals are put as `transport` would put them.
-    pub(crate) fn new(settings: EdgeSettings, transport: Arc<Config>) -> Self {
+    pub(crate) fn new(
+        settings: EdgeSettings,
+        transport: Arc<Config>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             logins: Arc::new(Semaphore::new(settings.most_logins)),
             farewells: Semaphore::new(MOST_TURNED_AWAY),
             sources: Arc::new(Mutex::new(Sources::new(settings.most_logins_of_source))),
             penalties: Arc::default(),
             turned_away: Mutex::default(),
+            metrics,
             settings,
             transport,
         }
@@ -150,6 +159,7 @@ impl Edge {
         let admission = Admission {
             address,
             penalised: source.map(|source| (source, Arc::clone(&self.penalties))),
+            metrics: Arc::clone(&self.metrics),
             _login: login,
             _begun: begun,
         };
@@ -195,6 +205,7 @@ impl Edge {
     /// Tells the peer why, in clear and without a key exchange, and closes.
     async fn turn_away(&self, stream: TcpStream, address: SocketAddr, why: TurnedAway) {
         let (code, text) = why.words();
+        self.metrics.turned_away(code);
         debug!(remote_address = %address, code, "not-admitted");
         if let Some(count) = lock(&self.turned_away).count(code, Instant::now()) {
             info!(code, count, "turned-away");

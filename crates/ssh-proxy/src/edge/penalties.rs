@@ -37,6 +37,15 @@ pub(crate) enum Offence {
 }
 
 impl Offence {
+    /// The name in metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Password => "password",
+            Self::Deadline => "deadline",
+            Self::Protocol => "protocol",
+        }
+    }
+
     /// The first penalty for it.
     fn penalty(self) -> Duration {
         Duration::from_secs(match self {

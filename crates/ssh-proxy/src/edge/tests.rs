@@ -24,7 +24,7 @@ impl Rig {
         let key = PrivateKey::generate_ed25519(&mut SystemRandom);
         let transport = Config::server("SSH-2.0-edge", Algorithms::default(), vec![key]);
         Self {
-            edge: Edge::new(settings, Arc::new(transport)),
+            edge: Edge::new(settings, Arc::new(transport), Arc::default()),
             listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
         }
     }

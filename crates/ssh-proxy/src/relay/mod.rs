@@ -47,6 +47,14 @@ pub enum Side {
 }
 
 impl Side {
+    /// The name in logs and metrics.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Daemon => "daemon",
+        }
+    }
+
     fn other(self) -> Self {
         match self {
             Self::Client => Self::Daemon,

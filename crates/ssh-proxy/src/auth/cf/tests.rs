@@ -47,7 +47,7 @@ impl Platform {
 
     async fn authenticate(&self) -> Result<Access, Refusal> {
         self.realm
-            .authenticate(GUID, 3, b"the-code")
+            .authenticate(GUID, 3, b"the-code", &crate::metrics::Metrics::default())
             .instrument(info_span!("cf-authenticate"))
             .await
     }

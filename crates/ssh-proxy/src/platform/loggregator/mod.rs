@@ -65,6 +65,11 @@ impl Drop for Outlet {
 }
 
 impl Emitter {
+    /// How many envelopes were dropped so far, because the agent did not take them in time.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.0.as_ref().map_or(0, |outlet| outlet.queue.dropped())
+    }
+
     /// Puts a line into the log of the app that `tags` tell of.
     ///
     /// They are the tags of the envelope, too, over those that we would give it.

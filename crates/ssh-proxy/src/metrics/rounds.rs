@@ -1,5 +1,5 @@
-//! What the proxy tells about itself all the time: the metrics that every component of the platform
-//! has, and how often users were refused for which reason.
+//! What goes to loggregator all the time: the metrics that every component of the platform has, and how
+//! often users were refused for which reason.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, interval_at};
 
+use super::Metrics;
 use crate::platform::loggregator::Emitter;
 
 /// Between two rounds, and before the first (the reference's emitter of runtime metrics).
@@ -23,26 +24,29 @@ const STATUS: &str = "/proc/self/status";
 /// Counts between two rounds. The reasons are few, so anybody may cause as many refusals as they
 /// like: they are one envelope for each reason in each round.
 #[derive(Debug, Default)]
-pub(crate) struct Metrics {
-    refusals: Mutex<BTreeMap<&'static str, u64>>,
-}
+pub(super) struct Refusals(Mutex<BTreeMap<&'static str, u64>>);
 
-impl Metrics {
+impl Refusals {
     /// Counts a login that ended for the reason `code`.
-    pub(crate) fn refused(&self, code: &'static str) {
-        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = refusals.entry(code).or_default();
+    pub(super) fn count(&self, code: &'static str) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(code).or_default();
         *count = count.saturating_add(1);
     }
 
+    fn take(&self) -> BTreeMap<&'static str, u64> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Metrics {
     /// Emits a round now and then; ends only by being dropped.
     pub(crate) async fn emit(&self, emitter: &Emitter) {
         let mut rounds = interval_at(Instant::now() + INTERVAL, INTERVAL);
         loop {
             rounds.tick().await;
             runtime(emitter);
-            let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
-            for (code, count) in std::mem::take(&mut *refusals) {
+            for (code, count) in self.refusals.take() {
                 emitter.counter(REFUSALS, count, (CODE, code));
             }
         }
@@ -72,7 +76,7 @@ fn runtime(emitter: &Emitter) {
 }
 
 /// The number in a line such as `RssAnon:     1234 kB`.
-fn kilobytes(status: &str, key: &str) -> Option<u32> {
+pub(super) fn kilobytes(status: &str, key: &str) -> Option<u32> {
     let line = status.lines().find_map(|line| line.strip_prefix(key))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
