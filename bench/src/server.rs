@@ -54,7 +54,7 @@ impl Subject {
             Self::Daemon => "diego-sshd",
             Self::Proxy => "ssh-proxy",
             Self::ProxyTls => "ssh-proxy, TLS",
-            Self::ProxyPolicy => "ssh-proxy, policy",
+            Self::ProxyPolicy => "ssh-proxy, policy and audit",
             Self::GoDaemon => "Go diego-sshd",
             Self::GoProxy => "Go ssh-proxy",
         }
@@ -153,7 +153,7 @@ impl Server {
             }
             Subject::ProxyPolicy => {
                 let mut options = options(binaries, kind);
-                options.proxy_config = policy();
+                options.proxy_config = policy_and_audit(files.path());
                 Self::proxy(files, subject, options).await
             }
             Subject::GoProxy => {
@@ -267,10 +267,15 @@ fn options(binaries: &Binaries, kind: KeyKind) -> CellOptions {
     }
 }
 
-/// One capability taken away, and both limits in time: every packet is judged and timed.
-fn policy() -> Value {
+/// One capability taken away, both limits in time, metrics and the whole audit: every packet is judged and
+/// timed, and everything is recorded.
+fn policy_and_audit(dir: &Path) -> Value {
     json!({
         "allowed_ciphers": CIPHERS,
+        "metrics_address": "127.0.0.1:0",
+        "audit_file": dir.join("audit.log"),
+        "audit_log": true,
+        "audit_details": true,
         "policy": {"x11_forwarding": false},
         "inactivity_timeout": "1h",
         "max_connection_duration": "12h",

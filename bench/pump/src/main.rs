@@ -1,13 +1,15 @@
 //! Sends packets through the proxy's relay, in memory and in one thread, for `scripts/count`: that runs
 //! it under callgrind, which collects what happens inside of [`steady`] and nothing else.
 //!
-//! Both legs are real: key exchange, default algorithms, AES-GCM. The ends are played here, and so are
-//! the streams ([`pipe`]), so that the count knows no kernel and no scheduler.
+//! Both legs are real: key exchange, default algorithms, AES-GCM; there is a policy, and somebody watches,
+//! as in a proxy that counts and records. The ends are played here, and so are the streams ([`pipe`]),
+//! so that the count knows no kernel and no scheduler.
 
 use std::env;
 use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -18,8 +20,9 @@ use ssh_proto::key::{PrivateKey, PublicKey};
 use ssh_proto::msg;
 use ssh_proto::transport::{Config, Event};
 use ssh_proto::wire::Put;
-use ssh_proxy::relay::policy::Policy;
-use ssh_proxy::relay::{Limits, Relay};
+use ssh_proxy::relay::observe::{Note, Observer};
+use ssh_proxy::relay::policy::{Capability, Policy};
+use ssh_proxy::relay::{Limits, Relay, Side};
 use ssh_tokio::wire::now;
 use ssh_tokio::{Attempt, Authenticated, Authenticator, Denied, Wire};
 use ssh_tokio::{accept, connect, login_deadline};
@@ -55,7 +58,10 @@ fn main() {
     let (inner, daemon) = runtime.block_on(pair());
     // The relay's timers want one; it is polled by hand.
     let _entered = runtime.enter();
-    let relay = Relay::new(edge, inner, Limits::default(), Arc::new(Policy::default()));
+    let mut policy = Policy::default();
+    policy.deny(Capability::X11Forwarding);
+    let (limits, watch) = (Limits::default(), Watch::default());
+    let relay = Relay::observed(edge, inner, limits, Arc::new(policy), watch);
     let relay = std::pin::pin!(relay.run(pending()));
     let (from, to) = match direction.as_str() {
         "up" => (client, daemon),
@@ -63,6 +69,18 @@ fn main() {
         other => panic!("up or down, not {other}"),
     };
     println!("{}", run(relay, from.into_wire(), to.into_wire(), length));
+}
+
+/// What the proxy has at every relay: somebody who adds up.
+#[derive(Default)]
+struct Watch(AtomicU64);
+
+impl Observer for Watch {
+    fn passed(&mut self, _: Side, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn note(&mut self, _: Note<'_>) {}
 }
 
 /// How many packets were counted.
