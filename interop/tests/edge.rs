@@ -24,7 +24,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::process::Command;
 
-async fn cell(config: Value) -> Cell {
+async fn cell(mut config: Value) -> Cell {
+    config["metrics_address"] = "127.0.0.1:0".into();
     let options = CellOptions {
         proxy_log_level: LogLevel::Info,
         proxy_config: config,
@@ -162,6 +163,7 @@ async fn over_the_bound_of_logins_openssh_says_why() {
     ssh.args([&cell.proxy_address().ip().to_string(), "true"]);
     let output = process::run(ssh, b"").await;
     assert!(output.stderr.contains(text), "{}", output.stderr);
+    assert_eq!(metrics::refusals(&cell, "too_many_logins").await, 2.0);
     bystander.is_undisturbed().await;
 
     // Who is in does not count, and who leaves makes room.
@@ -173,6 +175,23 @@ async fn over_the_bound_of_logins_openssh_says_why() {
     })
     .await;
     drop(second);
+    cell.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_source_has_its_share_of_logins_and_no_more() {
+    let bound = "max_unauthenticated_connections_per_source";
+    let cell = cell(json!({"source_is_user": true, bound: 1, "login_timeout": "30s"})).await;
+    let door = proxy_door(&cell);
+    let mut first = Raw::on(from(ELSEWHERE, door.address).await);
+    first.begin().await;
+    let (reason, text) = turned_away(from(ELSEWHERE, door.address).await).await;
+    assert_eq!(reason, 12);
+    assert!(text.ends_with("[too_many_from_source]"), "{text}");
+    assert_eq!(metrics::refusals(&cell, "too_many_from_source").await, 1.0);
+    let line = cell.proxy().wait_for_log("turned-away").await.unwrap();
+    assert!(line.contains(r#""code":"too_many_from_source""#), "{line}");
+    Bystander::enter(&door).await.all_is_well().await;
     cell.stop().await;
 }
 
@@ -193,6 +212,7 @@ async fn whoever_guesses_waits_and_nobody_else_does() {
     let (reason, text) = turned_away(from(ELSEWHERE, door.address).await).await;
     assert_eq!(reason, 12);
     assert!(text.ends_with("[penalised_source]"), "{text}");
+    assert_eq!(metrics::refusals(&cell, "penalised_source").await, 1.0);
     // The connection that there is may go on, and so may everyone else.
     let opened = guesser.try_password(&login.user, &login.password).await;
     assert_eq!(opened, Ok(true));

@@ -132,9 +132,11 @@ async fn login(cell: &Cell) -> Result<(), String> {
     enter(cell, &cell.cf_login(1).unwrap()).await
 }
 
-fn is_told(ended: Result<(), String>, code: &str) {
+/// The user is told `code`, and it is counted.
+async fn is_told(cell: &Cell, ended: Result<(), String>, code: &str) {
     let told = ended.unwrap_err();
     assert!(told.ends_with(&format!("[{code}]")), "{told}");
+    assert_eq!(metrics::refusals(cell, code).await, 1.0, "{code}");
 }
 
 /// One row of the table.
@@ -159,8 +161,8 @@ async fn meets(service: Service, trouble: Trouble, expected: End) {
         match expected {
             End::Served => assert_eq!(ended, Ok(())),
             // Not for the deadline of the login: what is wrong was known before.
-            End::Refused => is_told(ended, "platform_unavailable"),
-            End::RefusedAs(code) => is_told(ended, code),
+            End::Refused => is_told(&cell, ended, "platform_unavailable").await,
+            End::RefusedAs(code) => is_told(&cell, ended, code).await,
         }
     };
     let meanwhile = async {

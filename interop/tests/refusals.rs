@@ -45,7 +45,9 @@ async fn refused(cell: &Cell, login: &Login) -> (Vec<String>, u32, String) {
 /// The login of `login` must be refused for `code`, in the words of the user and in those of the log.
 async fn is_refused_as(cell: &Cell, login: &Login, code: &str, text: &str) {
     let mark = cell.proxy().mark();
+    let before = metrics::refusals(cell, code).await;
     let (banners, reason, description) = refused(cell, login).await;
+    assert_eq!(metrics::refusals(cell, code).await, before + 1.0, "{code}");
     assert_eq!(reason, 11, "{code}: {description}");
     assert_eq!(description, format!("{text} [{code}]"));
     assert_eq!(banners, [format!("{description}\n")]);
@@ -415,7 +417,9 @@ async fn openssh_shows_the_reason() {
 #[tokio::test]
 async fn the_login_deadline_is_kept_at_every_stage() {
     let cell = Cell::start(CellOptions {
-        proxy_config: json!({"communication_timeout": "30s", "login_timeout": "2s"}),
+        proxy_config: json!({
+            "communication_timeout": "30s", "login_timeout": "2s", "metrics_address": "127.0.0.1:0",
+        }),
         ..options()
     })
     .await
@@ -464,6 +468,7 @@ async fn the_login_deadline_is_kept_at_every_stage() {
         .wait_for_log_after(mark, "authentication-failed");
     let line = failed.await.unwrap();
     assert!(line.contains(r#""code":"login_timeout""#), "{line}");
+    assert_eq!(metrics::refusals(&cell, "login_timeout").await, 1.0);
     cell.bbs().update(|state| *state = good);
 
     // So does the BBS, whose own limit is further away.

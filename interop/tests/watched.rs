@@ -8,19 +8,16 @@
 
 mod packets;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Output;
 
 use devcell::rig::Login;
 use devcell::{Cell, CellOptions};
+use packets::metrics::{Scrape, address, get, scrape};
 use packets::*;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 async fn cell(proxy_config: Value) -> Cell {
     let options = CellOptions {
@@ -28,44 +25,6 @@ async fn cell(proxy_config: Value) -> Cell {
         ..options()
     };
     Cell::start(options).await.unwrap()
-}
-
-/// Every series of a scrape with its value, in the order of their names.
-type Scrape = BTreeMap<String, f64>;
-
-/// Asks for `path` as Prometheus does.
-async fn get(address: SocketAddr, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
-}
-
-/// Where the proxy says that it serves metrics.
-async fn metrics_address(cell: &Cell) -> SocketAddr {
-    let line = cell.proxy().wait_for_log("serving-metrics").await.unwrap();
-    let line: Value = serde_json::from_str(&line).unwrap();
-    line["data"]["address"].as_str().unwrap().parse().unwrap()
-}
-
-async fn scrape(address: SocketAddr) -> Scrape {
-    let answer = get(address, "/metrics").await;
-    let (head, text) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-    assert!(
-        head.contains("Content-Type: application/openmetrics-text"),
-        "{head}"
-    );
-    assert!(text.ends_with("# EOF\n"), "{text}");
-    text.lines()
-        .filter(|line| !line.starts_with('#'))
-        .map(|line| {
-            let (name, value) = line.rsplit_once(' ').unwrap();
-            (name.to_owned(), value.parse().unwrap())
-        })
-        .collect()
 }
 
 #[track_caller]
@@ -92,7 +51,7 @@ async fn ssh_ok(cell: &Cell, login: &Login, command: &str) -> Output {
 async fn every_step_of_a_session_is_counted() {
     let config = json!({"metrics_address": "127.0.0.1:0", "policy": {"remote_forwarding": false}});
     let cell = cell(config).await;
-    let address = metrics_address(&cell).await;
+    let address = address(&cell).await;
     let before = scrape(address).await;
     assert_eq!(value(&before, "ssh_proxy_sessions"), 0.0);
     let login = &cell.logins()[0];

@@ -40,6 +40,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 pub mod impostor;
+pub mod metrics;
 
 /// No step of a test takes so long unless something hangs.
 pub const PATIENCE: Duration = Duration::from_secs(40);
@@ -52,14 +53,16 @@ pub async fn within<T>(what: &str, step: impl Future<Output = T>) -> T {
     }
 }
 
-/// A cell whose programs log all they ever log, with small keys.
+/// A cell whose programs log all they ever log and whose proxy can be scraped, with small keys.
 pub fn options() -> CellOptions {
     CellOptions {
         proxy_key: KeyKind::Ed25519,
         instance_key: KeyKind::Ed25519,
         proxy_log_level: LogLevel::Debug,
         daemon_log_level: LogLevel::Debug,
-        proxy_config: json!({"communication_timeout": "1s", "login_timeout": "5s"}),
+        proxy_config: json!({
+            "communication_timeout": "1s", "login_timeout": "5s", "metrics_address": "127.0.0.1:0",
+        }),
         ..CellOptions::default()
     }
 }
