@@ -2,8 +2,7 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
-use std::sync::OnceLock;
+use std::path::{Path, PathBuf};
 
 use sshd::fuzzing::{self, ScpCommand};
 use sshd::scp::{self, Streams};
@@ -214,7 +213,6 @@ pub fn scp_source(data: &[u8]) {
     }
     command.extend_from_slice(b" -- ");
     for byte in tree
-        .path()
         .as_os_str()
         .as_bytes()
         .iter()
@@ -230,7 +228,7 @@ pub fn scp_source(data: &[u8]) {
     assert!(copy.status <= 1);
     check_texts(&copy.errors);
     if agrees {
-        check_copy(tree.path(), &copy.output);
+        check_copy(&tree, &copy.output);
     } else {
         assert!(copy.output.len() <= LARGEST_COPY);
     }
@@ -250,27 +248,33 @@ fn inside(name: &[u8]) -> Vec<u8> {
 /// More than all of the tree, as often as a pattern of a name's length can find it.
 const LARGEST_COPY: usize = 64 * 1024 * 1024;
 
+thread_local! {
+    /// Made once in each thread that copies, and gone with it.
+    static TREE: TempDir = planted();
+}
+
 /// What there is to send: the same for every run, since nothing changes it.
-fn tree() -> &'static TempDir {
-    static TREE: OnceLock<TempDir> = OnceLock::new();
-    TREE.get_or_init(|| {
-        let tree = directory();
-        let at = |name: &str| tree.path().join(name);
-        fs::create_dir_all(at("d/e")).expect("directories");
-        for (name, length) in [
-            ("a", 3),
-            ("empty", 0),
-            ("d/x", 300_000),
-            ("d/e/z", 5),
-            ("odd\nname", 2),
-        ] {
-            let contents: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
-            fs::write(at(name), contents).expect("a file");
-        }
-        std::os::unix::fs::symlink(".", at("d/loop")).expect("a link");
-        std::os::unix::fs::symlink("nowhere", at("d/dangling")).expect("a link");
-        tree
-    })
+fn tree() -> PathBuf {
+    TREE.with(|tree| tree.path().to_owned())
+}
+
+fn planted() -> TempDir {
+    let tree = directory();
+    let at = |name: &str| tree.path().join(name);
+    fs::create_dir_all(at("d/e")).expect("directories");
+    for (name, length) in [
+        ("a", 3),
+        ("empty", 0),
+        ("d/x", 300_000),
+        ("d/e/z", 5),
+        ("odd\nname", 2),
+    ] {
+        let contents: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+        fs::write(at(name), contents).expect("a file");
+    }
+    std::os::unix::fs::symlink(".", at("d/loop")).expect("a link");
+    std::os::unix::fs::symlink("nowhere", at("d/dangling")).expect("a link");
+    tree
 }
 
 /// How a copy went.
