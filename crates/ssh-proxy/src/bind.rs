@@ -7,6 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use connector::os_text;
 use tokio::net::{TcpListener, TcpSocket};
 
+use crate::admin;
+use crate::admin::settings::AdminSettings;
 use crate::edge::activation::Inherited;
 use crate::settings::Settings;
 
@@ -24,6 +26,8 @@ pub(crate) struct Listeners {
     pub(crate) health: Option<TcpListener>,
     /// For whoever scrapes metrics.
     pub(crate) metrics: Option<TcpListener>,
+    /// For whoever shows and ends sessions.
+    pub(crate) admin: Option<admin::Listener>,
     /// The next process may serve the same ports already while this one ends.
     pub(crate) has_successor: bool,
 }
@@ -49,11 +53,16 @@ impl Listeners {
             (address, _) => group.bind_if("healthcheck", address)?,
         };
         let metrics = group.bind_if("metrics-server", settings.metrics_address)?;
+        let admin = match &settings.admin {
+            None => None,
+            Some(settings) => Some(group.bind_admin(settings)?),
+        };
         Ok(Self {
             debug,
             ssh,
             health,
             metrics,
+            admin,
             has_successor,
         })
     }
@@ -84,6 +93,11 @@ impl Group {
         address: Option<SocketAddr>,
     ) -> Result<Option<TcpListener>, String> {
         address.map(|address| self.bind(name, address)).transpose()
+    }
+
+    fn bind_admin(&mut self, settings: &AdminSettings) -> Result<admin::Listener, String> {
+        let name = "admin-server";
+        admin::Listener::bind(settings, |address| self.bind(name, address))
     }
 
     /// Takes a listener that was inherited in place of `address`.

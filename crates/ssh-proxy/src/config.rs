@@ -122,6 +122,15 @@ object! {
         policy: Policy,
         /// Where Prometheus finds `/metrics`; empty for nowhere. Ours.
         metrics_address: String,
+        /// Where sessions are shown and ended: `127.0.0.1:PORT`, `unix:/PATH`, or, with mutual TLS, another
+        /// address; empty for nowhere. Ours.
+        admin_address: String,
+        /// Path of the CA certificates of those who may come to another address than loopback. Ours.
+        admin_ca_cert: String,
+        /// Path of the certificate shown to them. Ours.
+        admin_server_cert: String,
+        /// Path of the key of this certificate. Ours.
+        admin_server_key: String,
         /// Path of the file that gets a line for each event of the audit; empty for none. Ours.
         audit_file: String,
         /// Events of the audit in the log, too. Ours.

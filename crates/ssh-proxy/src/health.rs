@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{ALLOW, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::net::TcpListener;
 
@@ -38,14 +37,7 @@ impl Health {
                 server::empty(StatusCode::SERVICE_UNAVAILABLE)
             }
             ("/", &Method::GET) => server::empty(StatusCode::OK),
-            ("/", _) => {
-                let mut response =
-                    server::error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
-                response
-                    .headers_mut()
-                    .insert(ALLOW, HeaderValue::from_static("GET"));
-                response
-            }
+            ("/", _) => server::wrong_method("GET"),
             _ => server::not_found(),
         }
     }

@@ -21,15 +21,17 @@
 //! | `audit`      | who did what, as lines of JSON                                        |
 //! | `app_log`    | lines in the app's log                                                |
 //! | `metrics`    | how many came, went and were refused                                  |
+//! | `admin`      | the sessions shown and ended: a server, its page, and commands        |
 //! | `health`     | the health server                                                     |
 //! | `debug`      | the debug server                                                      |
-//! | `server`     | what the two have in common: small HTTP servers                       |
+//! | `server`     | what they have in common: small HTTP servers                          |
 //! | `platform`   | BBS, UAA, Cloud Controller and the loggregator agent                  |
 //! | `fuzzing`    | steps of the login for fuzz targets, in their builds alone            |
 
 // Its unit tests have an allocator that counts, which cannot do without.
 #![cfg_attr(not(test), forbid(unsafe_code))]
 
+mod admin;
 mod app_log;
 mod audit;
 pub mod auth;

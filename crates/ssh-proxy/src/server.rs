@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 
 /// Connections at a time. Watchers come one by one; more wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 64;
+pub(crate) const MAX_CONNECTIONS: usize = 64;
 
 /// How long a request may take to arrive, and how long a connection may idle between two.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,24 +31,39 @@ where
     A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
 {
     ssh_tokio::serve::serve(listener, MAX_CONNECTIONS, pending(), |stream, _, _| {
-        let answer = answer.clone();
-        let service = service_fn(move |request| {
-            let answer = answer(request);
-            async move { Ok::<_, Infallible>(answer.await) }
-        });
-        async move {
-            // Whoever breaks off has seen enough.
-            let _ = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIMEOUT)
-                .max_buf_size(MAX_HEAD)
-                // As Go writes them: some scripts that watch look for nothing else.
-                .title_case_headers(true)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-        }
+        converse(stream, answer.clone())
     })
     .await;
+}
+
+/// Answers the requests of one connection.
+pub(crate) async fn converse<S, F, A>(stream: S, answer: F)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    F: Fn(Request<Incoming>) -> A,
+    A: Future<Output = Response<Full<Bytes>>>,
+{
+    let service = service_fn(move |request| {
+        let answer = answer(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    // Whoever breaks off has seen enough.
+    let _ = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEAD)
+        // As Go writes them: some scripts that watch look for nothing else.
+        .title_case_headers(true)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+/// The status for a method that a path does not know, and those that it does.
+pub(crate) fn wrong_method(allowed: &'static str) -> Response<Full<Bytes>> {
+    let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
+    let allowed = HeaderValue::from_static(allowed);
+    response.headers_mut().insert(ALLOW, allowed);
+    response
 }
 
 /// A status without content.

@@ -12,6 +12,7 @@ use hyper::Uri;
 use ssh_proto::Secret;
 use ssh_proto::key::PrivateKey;
 
+use crate::admin::settings::AdminSettings;
 use crate::audit::settings::AuditSettings;
 use crate::bind;
 use crate::config::File;
@@ -45,6 +46,8 @@ pub struct Settings {
     pub(crate) debug_address: Option<SocketAddr>,
     /// Where metrics are scraped, if they are.
     pub(crate) metrics_address: Option<SocketAddr>,
+    /// Where sessions are shown and ended, if they are.
+    pub(crate) admin: Option<AdminSettings>,
     /// What is recorded of users.
     pub(crate) audit: AuditSettings,
     /// Our host key.
@@ -196,6 +199,7 @@ impl Settings {
             (!file.debug_address.is_empty()).then(|| listen("debug_address", &file.debug_address));
         let metrics = (!file.metrics_address.is_empty())
             .then(|| listen("metrics_address", &file.metrics_address));
+        let admin = (!file.admin_address.is_empty()).then(|| AdminSettings::new(&file, &mut found));
         let audit = AuditSettings::new(&file, &mut found);
         let edge = EdgeSettings::new(&file, &mut found);
         let policy = edge::policy(&file.policy, &mut found);
@@ -209,6 +213,7 @@ impl Settings {
             Some(health),
             Some(debug),
             Some(metrics),
+            Some(admin),
             Some(audit),
             Some(edge),
             Some(policy),
@@ -222,6 +227,7 @@ impl Settings {
             all(health),
             all(debug),
             all(metrics),
+            all(admin),
             audit,
             edge,
             policy,
@@ -234,6 +240,7 @@ impl Settings {
             health_address: health,
             debug_address: debug,
             metrics_address: metrics,
+            admin,
             audit,
             host_key,
             bbs,
@@ -300,12 +307,12 @@ impl Problems {
     }
 
     /// Files of certificates and keys.
-    fn files(
+    pub(crate) fn files<C>(
         &mut self,
         action: &'static str,
         exit: Exit,
-        result: Result<Reread, Vec<Broken>>,
-    ) -> Option<Arc<Reread>> {
+        result: Result<Reread<C>, Vec<Broken>>,
+    ) -> Option<Arc<Reread<C>>> {
         match result {
             Ok(files) => Some(Arc::new(files)),
             Err(broken) => {

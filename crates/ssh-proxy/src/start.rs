@@ -1,6 +1,7 @@
 //! From the command line to a running proxy, and back to an exit code: 0 after a signal, 1 if the
 //! proxy cannot run, 2 if it was called or configured wrongly.
 
+use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
+use crate::admin;
 use crate::audit::Audit;
 use crate::bind::Listeners;
 use crate::config::File;
@@ -51,7 +53,11 @@ pub fn start() -> ExitCode {
     refuse_dumps();
     let mut words = std::env::args_os();
     let program = words.next().unwrap_or_else(|| "ssh-proxy".into());
-    let flags = match goflag::parse(FLAGS, words.collect()) {
+    let mut words: Vec<OsString> = words.collect();
+    if let Some(command) = command(&mut words) {
+        return command(words);
+    }
+    let flags = match goflag::parse(FLAGS, words) {
         Ok(flags) => flags,
         Err(stop) => {
             eprint!("{stop}{}", goflag::usage(&program.to_string_lossy(), FLAGS));
@@ -80,6 +86,17 @@ pub fn start() -> ExitCode {
         },
         Err(problems) => in_runtime(refuse(problems, agent)),
     }
+}
+
+/// The command that the first word names, which is then taken away.
+fn command(words: &mut Vec<OsString>) -> Option<fn(Vec<OsString>) -> ExitCode> {
+    let command: fn(Vec<OsString>) -> ExitCode = match words.first()?.to_str()? {
+        "sessions" => admin::command::sessions,
+        "end" => admin::command::end,
+        _ => return None,
+    };
+    words.remove(0);
+    Some(command)
 }
 
 /// No core dumps, and `/proc/PID/{environ,mem}` for root alone: the host key and the credentials of the
@@ -200,6 +217,9 @@ async fn run(mut settings: Settings, inherited: Inherited, logs: lager::Handle) 
     }
     if let Some(listener) = listeners.health {
         watchers.spawn(health.serve(listener));
+    }
+    if let Some(listener) = listeners.admin {
+        watchers.spawn(listener.serve(Arc::clone(&sessions)));
     }
     if let Some(listener) = listeners.metrics {
         if let Ok(address) = listener.local_addr() {

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text;
@@ -91,13 +91,7 @@ impl Exposition {
     fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         match (request.uri().path(), request.method()) {
             ("/metrics", &Method::GET) => self.scraped(),
-            ("/metrics", _) => {
-                let mut response =
-                    server::error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
-                let get = HeaderValue::from_static("GET");
-                response.headers_mut().insert(ALLOW, get);
-                response
-            }
+            ("/metrics", _) => server::wrong_method("GET"),
             _ => server::not_found(),
         }
     }

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio::time::Instant;
 use tracing::{error, info};
 
@@ -64,8 +64,46 @@ pub(crate) struct Recipe {
     pub(crate) verify: bool,
 }
 
+/// What can be made of files.
+pub(crate) trait Made: Sized {
+    /// Makes it of what is in the files of `recipe`.
+    ///
+    /// # Errors
+    /// Certificate and key are no pair.
+    fn make(
+        recipe: &Recipe,
+        roots: RootCertStore,
+        identity: Option<Identity>,
+    ) -> Result<Self, String>;
+}
+
+impl Made for ClientConfig {
+    fn make(
+        recipe: &Recipe,
+        roots: RootCertStore,
+        identity: Option<Identity>,
+    ) -> Result<Self, String> {
+        let mut config = tls::client_config(recipe.policy, roots, identity, recipe.sessions)?;
+        if !recipe.verify {
+            tls::accept_anyone(&mut config);
+        }
+        Ok(config)
+    }
+}
+
+/// A server whose clients have to prove themselves.
+impl Made for ServerConfig {
+    fn make(
+        recipe: &Recipe,
+        roots: RootCertStore,
+        identity: Option<Identity>,
+    ) -> Result<Self, String> {
+        tls::server_config(recipe.policy, roots, identity)
+    }
+}
+
 impl Recipe {
-    fn load(&self) -> Result<Arc<ClientConfig>, Vec<Broken>> {
+    fn load<C: Made>(&self) -> Result<Arc<C>, Vec<Broken>> {
         let mut broken = Vec::new();
         let mut roots = RootCertStore::empty();
         for file in &self.roots {
@@ -82,12 +120,8 @@ impl Recipe {
         if !broken.is_empty() {
             return Err(broken);
         }
-        let config = tls::client_config(self.policy, roots, identity, self.sessions);
-        let mut config = config.map_err(|error| vec![self.misfit(error)])?;
-        if !self.verify {
-            tls::accept_anyone(&mut config);
-        }
-        Ok(Arc::new(config))
+        let made = C::make(self, roots, identity);
+        made.map(Arc::new).map_err(|error| vec![self.misfit(error)])
     }
 
     /// What can be wrong with files that are fine each by itself: certificate and key are no pair.
@@ -114,14 +148,14 @@ fn stamp(path: &str) -> Stamp {
 
 /// A TLS configuration as its files have it now.
 #[derive(Debug)]
-pub(crate) struct Reread {
+pub(crate) struct Reread<C = ClientConfig> {
     recipe: Recipe,
-    state: Mutex<State>,
+    state: Mutex<State<C>>,
 }
 
 #[derive(Debug)]
-struct State {
-    config: Arc<ClientConfig>,
+struct State<C> {
+    config: Arc<C>,
     /// Of the files that `config` was made of.
     stamps: Vec<Stamp>,
     checked: Instant,
@@ -129,7 +163,7 @@ struct State {
     told: Vec<Broken>,
 }
 
-impl Reread {
+impl<C: Made> Reread<C> {
     /// Reads the files for the first time.
     ///
     /// # Errors
@@ -151,7 +185,7 @@ impl Reread {
     }
 
     /// The configuration for a new connection.
-    pub(crate) fn config(&self) -> Arc<ClientConfig> {
+    pub(crate) fn config(&self) -> Arc<C> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.checked.elapsed() >= RECHECK {
             state.checked = Instant::now();
@@ -161,7 +195,7 @@ impl Reread {
     }
 }
 
-impl State {
+impl<C: Made> State<C> {
     /// Takes over files that have changed. Those that are broken are tried again the next time, also
     /// without a change: a certificate may only have to become valid.
     fn look_again(&mut self, recipe: &Recipe) {

@@ -13,8 +13,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{
-    CipherSuite, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    CipherSuite, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
+    SignatureScheme,
 };
 use ssh_proto::Secret;
 
@@ -96,6 +98,27 @@ pub(crate) fn client_config(
     };
     config.resumption = Resumption::in_memory_sessions(sessions);
     Ok(config)
+}
+
+/// A configuration for a server that shows `identity` and speaks with those alone who show a certificate
+/// of `roots`.
+pub(crate) fn server_config(
+    policy: Policy,
+    roots: RootCertStore,
+    identity: Option<Identity>,
+) -> Result<ServerConfig, String> {
+    let provider = Arc::new(provider(policy));
+    let identity = identity.ok_or_else(|| "a server needs a certificate".to_owned())?;
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .build()
+            .map_err(|error| error.to_string())?;
+    ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(identity.chain, identity.key)
+        .map_err(|error| format!("failed to load keypair: {error}"))
 }
 
 /// Makes `config` take every server for the right one, as operators can want it (`skip_cert_verify`).

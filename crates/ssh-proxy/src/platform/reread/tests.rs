@@ -61,7 +61,7 @@ impl Files {
 #[tokio::test(start_paused = true)]
 async fn files_that_change_are_reread_after_a_while() {
     let files = Files::new();
-    let tls = Reread::new(files.recipe()).unwrap();
+    let tls = Reread::<ClientConfig>::new(files.recipe()).unwrap();
     let first = tls.config();
     files.renew();
     assert!(Arc::ptr_eq(&first, &tls.config()));
@@ -76,7 +76,7 @@ async fn files_that_change_are_reread_after_a_while() {
 async fn broken_files_leave_everything_as_it_was_and_are_told_once() {
     let (lines, _guard) = Lines::capture();
     let files = Files::new();
-    let tls = Reread::new(files.recipe()).unwrap();
+    let tls = Reread::<ClientConfig>::new(files.recipe()).unwrap();
     let first = tls.config();
     let key = fs::read_to_string(files.path("key")).unwrap();
     files.put("key", "junk");
@@ -96,7 +96,7 @@ async fn broken_files_leave_everything_as_it_was_and_are_told_once() {
 #[tokio::test(start_paused = true)]
 async fn files_that_go_away_and_come_back_are_taken_over() {
     let files = Files::new();
-    let tls = Reread::new(files.recipe()).unwrap();
+    let tls = Reread::<ClientConfig>::new(files.recipe()).unwrap();
     let first = tls.config();
     fs::remove_file(files.path("crt")).unwrap();
     advance(RECHECK).await;
@@ -115,7 +115,7 @@ fn at_the_start_every_broken_file_is_told_with_its_key() {
         KeyedFile::new("crt", &files.path("key")),
         KeyedFile::new("key", &files.path("key")),
     ));
-    let broken = Reread::new(recipe).unwrap_err();
+    let broken = Reread::<ClientConfig>::new(recipe).unwrap_err();
     let keys: Vec<&str> = broken.iter().map(|broken| broken.key).collect();
     assert_eq!(keys, ["ca2", "crt"]);
 
@@ -126,7 +126,10 @@ fn at_the_start_every_broken_file_is_told_with_its_key() {
         KeyedFile::new("crt", &files.path("crt")),
         KeyedFile::new("key", &files.path("other")),
     ));
-    assert_eq!(Reread::new(recipe).unwrap_err()[0].key, "key");
+    assert_eq!(
+        Reread::<ClientConfig>::new(recipe).unwrap_err()[0].key,
+        "key"
+    );
 }
 
 /// A server that expired long ago, and its certificate.
