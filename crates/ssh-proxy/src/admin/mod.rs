@@ -198,7 +198,12 @@ async fn end(session: &Session, body: Incoming) -> Answer {
         true => ENDED.to_owned(),
         false => format!("{ENDED}: {message}"),
     };
-    info!(session_id = %session.id, user = session.visitor.user, message, "session-ended-by-operator");
+    info!(
+        session_id = %session.id,
+        user = session.visitor.user,
+        text,
+        "session-ended-by-operator"
+    );
     session.end(text);
     server::empty(StatusCode::NO_CONTENT)
 }
