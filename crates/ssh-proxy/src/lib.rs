@@ -22,6 +22,7 @@
 //! | `app_log`    | lines in the app's log                                                |
 //! | `metrics`    | how many came, went and were refused                                  |
 //! | `admin`      | the sessions shown and ended: a server, its page, and commands        |
+//! | `doctor`     | what is broken: everything that a login needs, tried one by one       |
 //! | `health`     | the health server                                                     |
 //! | `debug`      | the debug server                                                      |
 //! | `server`     | what they have in common: small HTTP servers                          |
@@ -39,6 +40,7 @@ mod bind;
 pub mod config;
 mod debug;
 mod dial;
+mod doctor;
 pub mod edge;
 #[cfg(fuzzing)]
 pub mod fuzzing;

@@ -26,7 +26,7 @@ use crate::relay;
 
 pub(crate) use cf::CfSettings;
 
-mod cf;
+pub(crate) mod cf;
 
 pub(crate) mod loggregator;
 
@@ -325,7 +325,7 @@ impl Problems {
     }
 
     /// The address of a server; a bad one is told like one that is taken.
-    fn listen(&mut self, key: &'static str, address: &str) -> Option<SocketAddr> {
+    pub(crate) fn listen(&mut self, key: &'static str, address: &str) -> Option<SocketAddr> {
         let server = match key {
             "health_check_address" => "healthcheck",
             "debug_address" => "debug-server",
@@ -339,7 +339,8 @@ impl Problems {
     }
 }
 
-fn bbs(file: &File, found: &mut Problems) -> Option<BbsSettings> {
+/// How to reach BBS.
+pub(crate) fn bbs(file: &File, found: &mut Problems) -> Option<BbsSettings> {
     const FILES: &str = "Failed to configure secure BBS client";
     let before = found.0.len();
     if file.bbs_address.is_empty() {
@@ -385,7 +386,8 @@ fn bbs(file: &File, found: &mut Problems) -> Option<BbsSettings> {
     })
 }
 
-fn host_key(file: &File, found: &mut Problems) -> Option<PrivateKey> {
+/// Our host key.
+pub(crate) fn host_key(file: &File, found: &mut Problems) -> Option<PrivateKey> {
     if file.host_key.expose().is_empty() {
         let error = "hostKey is required".to_owned();
         found.add("host_key", "host-key-required", error, Exit::Fatal);
@@ -405,7 +407,8 @@ fn host_key(file: &File, found: &mut Problems) -> Option<PrivateKey> {
         .ok()
 }
 
-fn backend_tls(file: &File, found: &mut Problems) -> Option<BackendTls> {
+/// TLS to instances, where it is switched on.
+pub(crate) fn backend_tls(file: &File, found: &mut Problems) -> Option<BackendTls> {
     const ACTION: &str = "failed-to-get-tls-config";
     let certificate = &file.backends_tls_client_certificate;
     let key = &file.backends_tls_client_private_key;

@@ -16,6 +16,7 @@ use crate::audit::Audit;
 use crate::bind::Listeners;
 use crate::config::File;
 use crate::debug;
+use crate::doctor;
 use crate::edge::activation::Inherited;
 use crate::edge::drain::{self, Signals};
 use crate::health::Health;
@@ -93,6 +94,7 @@ fn command(words: &mut Vec<OsString>) -> Option<fn(Vec<OsString>) -> ExitCode> {
     let command: fn(Vec<OsString>) -> ExitCode = match words.first()?.to_str()? {
         "sessions" => admin::command::sessions,
         "end" => admin::command::end,
+        "doctor" => doctor::command,
         _ => return None,
     };
     words.remove(0);

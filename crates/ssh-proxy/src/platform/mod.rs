@@ -12,7 +12,7 @@ pub(crate) mod reread;
 pub(crate) mod testing;
 pub(crate) mod tls;
 pub(crate) mod uaa;
-mod validity;
+pub(crate) mod validity;
 
 use std::error::Error;
 

@@ -185,7 +185,8 @@ fn provider(policy: Policy) -> CryptoProvider {
     provider
 }
 
-fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+/// All certificates of a file.
+pub(crate) fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     CertificateDer::pem_slice_iter(&read(path)?)
         .collect::<Result<_, _>>()
         .map_err(|_| format!("bad PEM in {path}"))

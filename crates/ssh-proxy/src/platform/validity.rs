@@ -2,7 +2,7 @@
 //! front of the answer.
 
 use rustls::pki_types::CertificateDer;
-use time::OffsetDateTime;
+use time::{Date, Month, OffsetDateTime};
 
 /// Tags of DER that are met on the way.
 const SEQUENCE: u8 = 0x30;
@@ -25,6 +25,18 @@ pub(crate) fn check_now(certificate: &CertificateDer<'_>) -> Result<(), &'static
         return Err("certificate has expired");
     }
     Ok(())
+}
+
+/// Days until a certificate expires and the date, as `2026-11-23`; negative once it has. `None` if its
+/// fields cannot be read.
+pub(crate) fn expiry(certificate: &CertificateDer<'_>) -> Option<(i64, String)> {
+    let (_, to) = validity(certificate)?;
+    let (year, month, day) = (to.get(..4)?, to.get(4..6)?, to.get(6..8)?);
+    let month_number = Month::try_from(month.parse::<u8>().ok()?).ok()?;
+    let date =
+        Date::from_calendar_date(year.parse().ok()?, month_number, day.parse().ok()?).ok()?;
+    let days = (date - OffsetDateTime::now_utc().date()).whole_days();
+    Some((days, format!("{year}-{month}-{day}")))
 }
 
 /// Both ends as `YYYYMMDDhhmmss`, which sorts by time.

@@ -23,7 +23,7 @@ pub(crate) struct CfSettings {
 }
 
 /// Makes sense of the keys of the realm.
-pub(super) fn settings(file: &File, found: &mut Problems) -> Option<CfSettings> {
+pub(crate) fn settings(file: &File, found: &mut Problems) -> Option<CfSettings> {
     let mut check = Configure(found);
     for (key, is_missing, name) in missing(file) {
         if is_missing {

@@ -61,7 +61,7 @@ pub(crate) fn refused(error: String) -> Problem {
 }
 
 /// Reads what the file says about the agent, and whether its certificates are of use.
-pub(super) fn read(
+pub(crate) fn read(
     file: &Loggregator,
     found: &mut Problems,
 ) -> Option<Option<LoggregatorSettings>> {
