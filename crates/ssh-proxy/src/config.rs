@@ -15,19 +15,41 @@ use serde_json::Value;
 use ssh_proto::Secret;
 use ssh_proto::wire::printable;
 
+use crate::edge::settings::{DEFAULT_MOST_LOGINS, DEFAULT_MOST_LOGINS_OF_SOURCE};
+use crate::platform::http::DEFAULT_MAX_IDLE;
+use crate::platform::tls::DEFAULT_SESSION_CACHE;
+use crate::settings::DEFAULT_LOGIN_TIMEOUT;
+use crate::settings::loggregator::{DEFAULT_BATCH_INTERVAL, DEFAULT_BATCH_SIZE, DEFAULT_PORT};
+
+pub(crate) mod reference;
+
 /// Bytes of an unknown key that a problem shows: twice the longest known one.
 const LONGEST_KEY: usize = 96;
 
-/// Makes a struct whose fields are keys of a JSON object of the same name.
+/// Makes a struct whose fields are keys of a JSON object of the same name. Behind `=` stands what an absent
+/// key means, where that is not what its type has for nothing. What is said of a key here is what the
+/// [`reference`] tells operators; `Ours.` marks those that the Go pair does not know.
 macro_rules! object {
-    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $field:ident: $ty:ty,)* }) => {
+    ($(#[$meta:meta])* $name:ident {
+        $($(#[doc = $doc:literal])* $field:ident: $ty:ty $(= $default:expr)?,)*
+    }) => {
         $(#[$meta])*
         #[derive(Debug)]
         pub struct $name {
-            $($(#[$doc])* pub(crate) $field: $ty,)*
+            $($(#[doc = $doc])* pub(crate) $field: $ty,)*
         }
 
         impl $name {
+            /// Every key, in the order of the reference.
+            fn keys() -> Vec<Key> {
+                vec![$(Key {
+                    name: stringify!($field),
+                    kind: <$ty as FromJson>::KIND,
+                    default: None$(.or(Some(format!("{:?}", $default))))?,
+                    text: concat!($($doc),*),
+                },)*]
+            }
+
             fn take(object: &mut Object, inside: &str, problems: &mut Vec<String>) -> Self {
                 Self {
                     $($field: object.take(stringify!($field), inside, problems),)*
@@ -57,9 +79,9 @@ object! {
         /// Path of the key of this certificate.
         bbs_client_key: String,
         /// TLS sessions to remember; 0 for the default.
-        bbs_client_session_cache_size: i64,
+        bbs_client_session_cache_size: i64 = DEFAULT_SESSION_CACHE,
         /// Idle connections to keep; 0 for the default.
-        bbs_max_idle_conns_per_host: i64,
+        bbs_max_idle_conns_per_host: i64 = DEFAULT_MAX_IDLE,
         /// URL of Cloud Controller.
         cc_api_url: String,
         /// Path of the CA certificates for Cloud Controller (and UAA).
@@ -84,7 +106,7 @@ object! {
         enable_diego_auth: bool,
         /// The password of the realm `diego:`.
         diego_credentials: Secret<String>,
-        /// Comma-separated list; empty for the defaults, like the next three.
+        /// Comma-separated list; empty for the defaults. Names that are unknown are logged and dropped.
         allowed_ciphers: String,
         /// Comma-separated list.
         allowed_macs: String,
@@ -92,33 +114,33 @@ object! {
         allowed_key_exchanges: String,
         /// Comma-separated list.
         allowed_host_key_algorithms: String,
-        /// Bound of one call to the platform, its retries included.
+        /// Bound of one call to UAA, Cloud Controller or BBS, its retries included.
         communication_timeout: Option<Duration>,
-        /// How long a client may be silent.
+        /// How long a client may be silent, keepalives counted; none or zero for ever.
         idle_connection_timeout: Option<Duration>,
-        /// How long a connection may last.
+        /// How long a connection may last; none or zero for ever.
         max_connection_duration: Option<Duration>,
         /// How long a login may take. Ours.
-        login_timeout: Option<Duration>,
-        /// How long a connection may be without data in its channels. Ours.
+        login_timeout: Option<Duration> = DEFAULT_LOGIN_TIMEOUT,
+        /// How long a connection may be without data in its channels, whatever keepalives pass. Ours.
         inactivity_timeout: Option<Duration>,
-        /// How long clients are taken after the request to stop. Ours.
+        /// After SIGTERM health is 503 at once, and new clients are taken for so long. Ours.
         drain_delay: Option<Duration>,
-        /// How long sessions live on after that. Ours.
+        /// How long sessions live on after that; then their users are told, and they end. Ours.
         drain_timeout: Option<Duration>,
         /// Networks of balancers that send the PROXY protocol. Ours.
         proxy_protocol_sources: Vec<String>,
         /// Whoever connects is a user and no balancer. Ours.
         source_is_user: bool,
         /// Logins at one time; 0 for the default. Ours.
-        max_unauthenticated_connections: i64,
+        max_unauthenticated_connections: i64 = DEFAULT_MOST_LOGINS,
         /// Logins of one source at one time; 0 for the default. Ours.
-        max_unauthenticated_connections_per_source: i64,
+        max_unauthenticated_connections_per_source: i64 = DEFAULT_MOST_LOGINS_OF_SOURCE,
         /// Networks without bounds and penalties for sources. Ours.
         penalty_exempt_sources: Vec<String>,
         /// Let other processes listen on the same ports. Ours.
         reuse_port: bool,
-        /// What users may do. Ours.
+        /// What users may do; see below. Ours.
         policy: Policy,
         /// Where Prometheus finds `/metrics`; empty for nowhere. Ours.
         metrics_address: String,
@@ -138,7 +160,7 @@ object! {
         /// Tell commands and forward targets in the audit. Ours.
         audit_details: bool,
         /// What to do while the file of the audit cannot be written: `drop` or `refuse`. Ours.
-        audit_when_unwritable: String,
+        audit_when_unwritable: String = "drop",
         /// Dial instances at their own address if they have no preference.
         connect_to_instance_address: bool,
         /// Speak TLS to instances that can.
@@ -157,15 +179,15 @@ object! {
         debug_address: String,
         /// `debug`, `info`, `error` or `fatal`; must be given.
         log_level: String,
-        /// Form of log lines.
-        time_format: TimeFormat,
+        /// Form of log lines: `unix-epoch` or `rfc3339`.
+        time_format: TimeFormat = "unix-epoch",
         /// Hide secrets in log lines.
         redact_secrets: bool,
         /// What counts as secret, as regular expressions; empty for the defaults.
         redact_patterns: Vec<String>,
         /// Bytes of a text in a log line; 0 for no limit.
         max_data_string_length: i64,
-        /// How to reach the loggregator agent.
+        /// How to reach the loggregator agent; see below.
         loggregator: Loggregator,
     }
 }
@@ -174,21 +196,21 @@ object! {
     /// The object under `policy`. What is absent is allowed.
     Policy {
         /// Interactive shells.
-        shell: Option<bool>,
+        shell: Option<bool> = true,
         /// Commands, and subsystems other than sftp.
-        exec: Option<bool>,
+        exec: Option<bool> = true,
         /// scp and sftp.
-        files: Option<bool>,
+        files: Option<bool> = true,
         /// Connections from the client through the container.
-        local_forwarding: Option<bool>,
+        local_forwarding: Option<bool> = true,
         /// Listeners in the container.
-        remote_forwarding: Option<bool>,
+        remote_forwarding: Option<bool> = true,
         /// Unix sockets, either way.
-        streamlocal_forwarding: Option<bool>,
+        streamlocal_forwarding: Option<bool> = true,
         /// The user's agent.
-        agent_forwarding: Option<bool>,
-        /// X11.
-        x11_forwarding: Option<bool>,
+        agent_forwarding: Option<bool> = true,
+        /// X11 connections to the user's screen.
+        x11_forwarding: Option<bool> = true,
         /// Where connections from the client may lead, as `host:port`; empty for anywhere.
         forward_targets: Vec<String>,
     }
@@ -201,7 +223,7 @@ object! {
         /// Off means that nothing is sent. Absent: on if the three paths are given.
         loggregator_use_v2_api: Option<bool>,
         /// Port of the agent on this machine; 0 for its default.
-        loggregator_api_port: i64,
+        loggregator_api_port: i64 = DEFAULT_PORT,
         /// Path of the CA certificates for the agent.
         loggregator_ca_path: String,
         /// Path of the client certificate shown to the agent.
@@ -223,11 +245,11 @@ object! {
         /// Instance id of our own metrics.
         loggregator_instance_id: String,
         /// Envelopes in a batch; 0 for the default.
-        loggregator_batch_max_size: i64,
+        loggregator_batch_max_size: i64 = DEFAULT_BATCH_SIZE,
         /// Known but without effect.
         loggregator_app_metric_exclusion_filter: Vec<String>,
         /// `BatchFlushInterval`: nanoseconds between batches; 0 for the default.
-        batchflushinterval: i64,
+        batchflushinterval: i64 = DEFAULT_BATCH_INTERVAL.as_nanos(),
     }
 }
 
@@ -321,8 +343,21 @@ impl<'de> Deserialize<'de> for Object {
     }
 }
 
+/// A key as the reference tells of it.
+#[derive(Debug)]
+struct Key {
+    name: &'static str,
+    kind: &'static str,
+    /// Where it is not what the type has for nothing.
+    default: Option<String>,
+    text: &'static str,
+}
+
 /// Types of values in the file.
 trait FromJson: Sized {
+    /// What operators are to write.
+    const KIND: &'static str;
+
     /// What stands for an absent key.
     fn absent() -> Self;
 
@@ -344,6 +379,8 @@ fn expected(what: &str, found: &Value) -> String {
 }
 
 impl FromJson for String {
+    const KIND: &'static str = "text";
+
     fn absent() -> Self {
         Self::new()
     }
@@ -357,6 +394,8 @@ impl FromJson for String {
 }
 
 impl FromJson for Secret<String> {
+    const KIND: &'static str = "text, secret";
+
     fn absent() -> Self {
         Self::new(String::new())
     }
@@ -367,6 +406,8 @@ impl FromJson for Secret<String> {
 }
 
 impl FromJson for bool {
+    const KIND: &'static str = "true or false";
+
     fn absent() -> Self {
         false
     }
@@ -379,6 +420,8 @@ impl FromJson for bool {
 }
 
 impl FromJson for Option<bool> {
+    const KIND: &'static str = "true or false";
+
     fn absent() -> Self {
         None
     }
@@ -389,6 +432,8 @@ impl FromJson for Option<bool> {
 }
 
 impl FromJson for i64 {
+    const KIND: &'static str = "whole number";
+
     fn absent() -> Self {
         0
     }
@@ -402,6 +447,8 @@ impl FromJson for i64 {
 }
 
 impl FromJson for Vec<String> {
+    const KIND: &'static str = "list of texts";
+
     fn absent() -> Self {
         Self::new()
     }
@@ -421,6 +468,8 @@ impl FromJson for Vec<String> {
 }
 
 impl FromJson for Option<Duration> {
+    const KIND: &'static str = "duration, as \"10s\"";
+
     fn absent() -> Self {
         None
     }
@@ -438,6 +487,8 @@ impl FromJson for Option<Duration> {
 pub(crate) struct TimeFormat(pub(crate) lager::TimeFormat);
 
 impl FromJson for TimeFormat {
+    const KIND: &'static str = "text";
+
     fn absent() -> Self {
         Self(lager::TimeFormat::UnixEpoch)
     }
@@ -453,6 +504,8 @@ impl FromJson for TimeFormat {
 }
 
 impl FromJson for Loggregator {
+    const KIND: &'static str = "object";
+
     fn absent() -> Self {
         Self::take(&mut Object::default(), "", &mut Vec::new())
     }
@@ -464,6 +517,8 @@ impl FromJson for Loggregator {
 }
 
 impl FromJson for Policy {
+    const KIND: &'static str = "object";
+
     fn absent() -> Self {
         Self::take(&mut Object::default(), "", &mut Vec::new())
     }

@@ -14,7 +14,7 @@ use tracing::{error, info};
 use crate::admin;
 use crate::audit::Audit;
 use crate::bind::Listeners;
-use crate::config::File;
+use crate::config::{File, reference};
 use crate::debug;
 use crate::doctor;
 use crate::edge::activation::Inherited;
@@ -95,10 +95,18 @@ fn command(words: &mut Vec<OsString>) -> Option<fn(Vec<OsString>) -> ExitCode> {
         "sessions" => admin::command::sessions,
         "end" => admin::command::end,
         "doctor" => doctor::command,
+        "config" => print_reference,
         _ => return None,
     };
     words.remove(0);
     Some(command)
+}
+
+/// `ssh-proxy config`: what can stand in the file.
+fn print_reference(_: Vec<OsString>) -> ExitCode {
+    // A pager may be gone.
+    let _ = io::stdout().write_all(reference::markdown().as_bytes());
+    ExitCode::SUCCESS
 }
 
 /// No core dumps, and `/proc/PID/{environ,mem}` for root alone: the host key and the credentials of the
