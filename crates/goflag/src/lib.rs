@@ -110,6 +110,17 @@ impl Parsed {
     }
 }
 
+/// What `-version` prints for a program: name, version, and the commit where `scripts/dist` told it.
+#[macro_export]
+macro_rules! version {
+    ($program:literal) => {
+        match option_env!("FAIRLEAD_COMMIT") {
+            Some(commit) => format!("{} {} ({commit})", $program, env!("CARGO_PKG_VERSION")),
+            None => format!("{} {}", $program, env!("CARGO_PKG_VERSION")),
+        }
+    };
+}
+
 /// Parses the words after the program's name, and wipes them.
 pub fn parse(table: &'static [Flag], words: Vec<OsString>) -> Result<Parsed, Stop> {
     let mut words = words.into_iter().map(into_text);

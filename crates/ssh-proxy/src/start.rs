@@ -45,7 +45,26 @@ const FLAGS: &[Flag] = &[
         default: "",
         usage: "Accepted for old scripts and ignored: debug_address in the file counts",
     },
+    Flag {
+        name: "version",
+        kind: Kind::Bool,
+        default: "false",
+        usage: "Print the version",
+    },
 ];
+
+/// What there is besides, behind the flags in the usage text.
+const COMMANDS: &str = "\
+Commands, each with -h for its own flags:
+  ssh-proxy doctor -config=PATH
+    \tTry everything that a login needs, and say what is broken
+  ssh-proxy sessions -config=PATH
+    \tList who is in
+  ssh-proxy end ID -config=PATH
+    \tEnd a session
+  ssh-proxy config
+    \tPrint what can stand in the configuration file
+";
 
 /// Runs the proxy as this process's command line says, until it has to end.
 ///
@@ -61,10 +80,16 @@ pub fn start() -> ExitCode {
     let flags = match goflag::parse(FLAGS, words) {
         Ok(flags) => flags,
         Err(stop) => {
-            eprint!("{stop}{}", goflag::usage(&program.to_string_lossy(), FLAGS));
+            let usage = goflag::usage(&program.to_string_lossy(), FLAGS);
+            complain(&format!("{stop}{usage}{COMMANDS}"));
             return ExitCode::from(stop.exit_code());
         }
     };
+    if flags.is_true("version") {
+        // Nobody may listen there.
+        let _ = writeln!(io::stdout(), "{}", goflag::version!("ssh-proxy"));
+        return ExitCode::SUCCESS;
+    }
     let (file, logging) = match load(flags.text("config")) {
         Ok(loaded) => loaded,
         Err(problems) => {

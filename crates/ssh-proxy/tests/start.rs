@@ -111,6 +111,31 @@ fn wrong_calls_end_with_a_word_on_stderr_only() {
 }
 
 #[test]
+fn the_version_is_told() {
+    let version = format!("ssh-proxy {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(run(&["-version"]), (Some(0), version, String::new()));
+}
+
+#[test]
+fn help_names_every_command_and_each_has_its_own() {
+    let (_, _, help) = run(&["-h"]);
+    for command in ["doctor", "sessions", "end", "config"] {
+        assert!(help.contains(&format!("  ssh-proxy {command}")), "{help}");
+    }
+    for command in ["doctor", "sessions", "end"] {
+        let (code, stdout, stderr) = run(&[command, "-h"]);
+        assert_eq!((code, stdout.as_str()), (Some(0), ""));
+        assert!(
+            stderr.starts_with(&format!("Usage of ssh-proxy {command}")),
+            "{stderr}"
+        );
+    }
+    let (code, reference, _) = run(&["config"]);
+    assert_eq!(code, Some(0));
+    assert!(reference.starts_with("# Configuration of ssh-proxy\n"));
+}
+
+#[test]
 fn wrong_values_and_levels_end_without_a_log() {
     for (key, value, words) in [
         ("log_level", json!(""), "unknown log level: \n"),

@@ -27,6 +27,8 @@ const LOG_LEVEL: &str = "logLevel";
 const REDACT_SECRETS: &str = "redactSecrets";
 const REDACT_PATTERNS: &str = "redactPatterns";
 const TIME_FORMAT: &str = "timeFormat";
+/// The flag with which nothing is served.
+pub const VERSION: &str = "version";
 
 /// Every flag of the daemon.
 pub const FLAGS: &[Flag] = &[
@@ -113,6 +115,12 @@ pub const FLAGS: &[Flag] = &[
         kind: Kind::Checked(|text| TimeFormat::parse(text).map(|_| ())),
         default: "",
         usage: "Format for timestamp in component logs. Valid values are \"unix-epoch\" and \"rfc3339\".",
+    },
+    Flag {
+        name: VERSION,
+        kind: Kind::Bool,
+        default: "false",
+        usage: "Print the version",
     },
     bounds::CONNECTIONS,
     bounds::LOGINS,

@@ -7,7 +7,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,6 +111,11 @@ fn start() -> Result<u8, Failure> {
     let name = program.to_string_lossy();
     let flags = goflag::parse(config::FLAGS, words.collect())
         .map_err(|stop| Failure::Usage(stop, name.into_owned()))?;
+    if flags.is_true(config::VERSION) {
+        // Nobody may listen there.
+        let _ = writeln!(io::stdout(), "{}", goflag::version!("diego-sshd"));
+        return Ok(0);
+    }
     // Before the first thread, and before anything that could take time.
     let concealed = secret::conceal(&program, &flags).map_err(Failure::Exposed)?;
     let config = Config::new(&flags, concealed.keys).map_err(Failure::LogLevel)?;

@@ -240,6 +240,11 @@ fn wrong_command_lines_end_with_2_and_help_with_0() {
     assert!(text(&help.stderr).starts_with(&usage));
     assert!(help.stdout.is_empty());
 
+    let version = run(&["-version", "-hostKey=x"]);
+    assert_eq!(version.status.code(), Some(0));
+    let expected = format!("diego-sshd {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(text(&version.stdout), expected);
+
     let level = run(&["-logLevel=loud"]);
     assert_eq!(level.status.code(), Some(2));
     assert_eq!(text(&level.stderr), "panic: unknown log level: loud\n");
