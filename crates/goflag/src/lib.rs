@@ -28,6 +28,14 @@ pub struct Flag {
     pub usage: &'static str,
 }
 
+/// Asks what the program is; [`version`] is the answer. The reference has no such flag.
+pub const VERSION: Flag = Flag {
+    name: "version",
+    kind: Kind::Bool,
+    default: "false",
+    usage: "Print the program's version and end",
+};
+
 /// The values that a flag takes.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
@@ -173,6 +181,14 @@ pub fn usage(program: &str, table: &[Flag]) -> String {
     text
 }
 
+/// One line for [`VERSION`]: the program, its version, and the commit that it was made of, if that is known.
+pub fn version(program: &str, version: &str, commit: Option<&str>) -> String {
+    match commit {
+        Some(commit) => format!("{program} {version} ({commit})\n"),
+        None => format!("{program} {version}\n"),
+    }
+}
+
 fn find(table: &'static [Flag], name: &str) -> Result<&'static Flag, Stop> {
     match table.iter().find(|flag| flag.name == name) {
         Some(flag) => Ok(flag),
@@ -281,6 +297,12 @@ mod tests {
             Stop::Bad(message) => message,
             Stop::Help => panic!("help"),
         }
+    }
+
+    #[test]
+    fn the_commit_stands_behind_the_version() {
+        assert_eq!(version("x", "1.2.3", None), "x 1.2.3\n");
+        assert_eq!(version("x", "1.2.3", Some("abc")), "x 1.2.3 (abc)\n");
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(crate) mod loggregator;
 use loggregator::LoggregatorSettings;
 
 /// How long a login may take unless told otherwise, from accept to success.
-const DEFAULT_LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const DEFAULT_LOGIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Everything that the file says, except how to log.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use tracing::{error, info};
 use crate::admin;
 use crate::audit::Audit;
 use crate::bind::Listeners;
-use crate::config::File;
+use crate::config::{File, reference};
 use crate::debug;
 use crate::doctor;
 use crate::edge::activation::Inherited;
@@ -45,12 +45,27 @@ const FLAGS: &[Flag] = &[
         default: "",
         usage: "Accepted for old scripts and ignored: debug_address in the file counts",
     },
+    goflag::VERSION,
 ];
+
+/// What can stand in place of flags, for the usage text.
+const COMMANDS: &str = "
+Commands, each with a -h of its own:
+  config
+    \tPrint what every key of the configuration file means
+  doctor
+    \tTry everything that a login needs, and say what is broken
+  sessions
+    \tPrint who is in
+  end
+    \tEnd a session
+";
 
 /// Runs the proxy as this process's command line says, until it has to end.
 ///
-/// Must be called before there are threads: what was inherited is looked at here.
-pub fn start() -> ExitCode {
+/// `commit` is what the program was made of, if that is known. Must be called before there are threads: what
+/// was inherited is looked at here.
+pub fn start(commit: Option<&str>) -> ExitCode {
     refuse_dumps();
     let mut words = std::env::args_os();
     let program = words.next().unwrap_or_else(|| "ssh-proxy".into());
@@ -61,10 +76,16 @@ pub fn start() -> ExitCode {
     let flags = match goflag::parse(FLAGS, words) {
         Ok(flags) => flags,
         Err(stop) => {
-            eprint!("{stop}{}", goflag::usage(&program.to_string_lossy(), FLAGS));
+            let usage = goflag::usage(&program.to_string_lossy(), FLAGS);
+            complain(&format!("{stop}{usage}{COMMANDS}"));
             return ExitCode::from(stop.exit_code());
         }
     };
+    if flags.is_true(goflag::VERSION.name) {
+        let version = goflag::version("ssh-proxy", env!("CARGO_PKG_VERSION"), commit);
+        let _ = io::stdout().write_all(version.as_bytes());
+        return ExitCode::SUCCESS;
+    }
     let (file, logging) = match load(flags.text("config")) {
         Ok(loaded) => loaded,
         Err(problems) => {
@@ -92,6 +113,7 @@ pub fn start() -> ExitCode {
 /// The command that the first word names, which is then taken away.
 fn command(words: &mut Vec<OsString>) -> Option<fn(Vec<OsString>) -> ExitCode> {
     let command: fn(Vec<OsString>) -> ExitCode = match words.first()?.to_str()? {
+        "config" => reference::command,
         "sessions" => admin::command::sessions,
         "end" => admin::command::end,
         "doctor" => doctor::command,

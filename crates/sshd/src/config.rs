@@ -127,6 +127,7 @@ pub const FLAGS: &[Flag] = &[
     bounds::FORWARDS,
     bounds::DIALS,
     bounds::UNCONFIRMED,
+    goflag::VERSION,
 ];
 
 /// The daemon's configuration.

@@ -7,7 +7,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,6 +111,13 @@ fn start() -> Result<u8, Failure> {
     let name = program.to_string_lossy();
     let flags = goflag::parse(config::FLAGS, words.collect())
         .map_err(|stop| Failure::Usage(stop, name.into_owned()))?;
+    if flags.is_true(goflag::VERSION.name) {
+        let commit = option_env!("FAIRLEAD_COMMIT");
+        let version = goflag::version("diego-sshd", env!("CARGO_PKG_VERSION"), commit);
+        // Nobody may listen there.
+        let _ = io::stdout().write_all(version.as_bytes());
+        return Ok(0);
+    }
     // Before the first thread, and before anything that could take time.
     let concealed = secret::conceal(&program, &flags).map_err(Failure::Exposed)?;
     let config = Config::new(&flags, concealed.keys).map_err(Failure::LogLevel)?;

@@ -240,6 +240,12 @@ fn wrong_command_lines_end_with_2_and_help_with_0() {
     assert!(text(&help.stderr).starts_with(&usage));
     assert!(help.stdout.is_empty());
 
+    let version = run(&["-version"]);
+    assert_eq!(version.status.code(), Some(0));
+    let expected = concat!("diego-sshd ", env!("CARGO_PKG_VERSION"));
+    assert!(text(&version.stdout).starts_with(expected));
+    assert!(version.stderr.is_empty());
+
     let level = run(&["-logLevel=loud"]);
     assert_eq!(level.status.code(), Some(2));
     assert_eq!(text(&level.stderr), "panic: unknown log level: loud\n");

@@ -12,11 +12,11 @@ use crate::settings::{Exit, Problems};
 /// Logins at one time unless told otherwise. One takes up to 35,000 bytes while it is read, 140 MiB for
 /// all of them; whoever wants to keep others out has to open 68 connections a second; and all users of
 /// a proxy that is gone may come back at once.
-const DEFAULT_MOST_LOGINS: usize = 4096;
+pub(crate) const DEFAULT_MOST_LOGINS: usize = 4096;
 
 /// Logins of one source at one time unless told otherwise. Many users can have one address, but a login
 /// takes less than a second.
-const DEFAULT_MOST_LOGINS_OF_SOURCE: usize = 64;
+pub(crate) const DEFAULT_MOST_LOGINS_OF_SOURCE: usize = 64;
 
 /// Who may begin a login.
 #[derive(Debug, Clone)]

@@ -7,13 +7,13 @@ use crate::config::{File, Loggregator};
 use crate::platform::loggregator::agent::{self, Unusable};
 
 /// Port of the agent unless told otherwise.
-const DEFAULT_PORT: u16 = 3458;
+pub(crate) const DEFAULT_PORT: u16 = 3458;
 
 /// Envelopes in a batch unless told otherwise.
-const DEFAULT_BATCH_SIZE: usize = 100;
+pub(crate) const DEFAULT_BATCH_SIZE: usize = 100;
 
 /// Time between batches unless told otherwise.
-const DEFAULT_BATCH_INTERVAL: Duration = Duration::from_millis(100);
+pub(crate) const DEFAULT_BATCH_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The reference's word for all that is wrong with the agent.
 const ACTION: &str = "failed-to-initialize-metron-client";
