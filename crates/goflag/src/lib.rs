@@ -28,6 +28,14 @@ pub struct Flag {
     pub usage: &'static str,
 }
 
+/// Asks what the program is; [`version`] is the answer. The reference has no such flag.
+pub const VERSION: Flag = Flag {
+    name: "version",
+    kind: Kind::Bool,
+    default: "false",
+    usage: "Print the program's version and end",
+};
+
 /// The values that a flag takes.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
@@ -110,17 +118,6 @@ impl Parsed {
     }
 }
 
-/// What `-version` prints for a program: name, version, and the commit where `scripts/dist` told it.
-#[macro_export]
-macro_rules! version {
-    ($program:literal) => {
-        match option_env!("FAIRLEAD_COMMIT") {
-            Some(commit) => format!("{} {} ({commit})", $program, env!("CARGO_PKG_VERSION")),
-            None => format!("{} {}", $program, env!("CARGO_PKG_VERSION")),
-        }
-    };
-}
-
 /// Parses the words after the program's name, and wipes them.
 pub fn parse(table: &'static [Flag], words: Vec<OsString>) -> Result<Parsed, Stop> {
     let mut words = words.into_iter().map(into_text);
@@ -182,6 +179,14 @@ pub fn usage(program: &str, table: &[Flag]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// One line for [`VERSION`]: the program, its version, and the commit that it was made of, if that is known.
+pub fn version(program: &str, version: &str, commit: Option<&str>) -> String {
+    match commit {
+        Some(commit) => format!("{program} {version} ({commit})\n"),
+        None => format!("{program} {version}\n"),
+    }
 }
 
 fn find(table: &'static [Flag], name: &str) -> Result<&'static Flag, Stop> {
@@ -292,6 +297,12 @@ mod tests {
             Stop::Bad(message) => message,
             Stop::Help => panic!("help"),
         }
+    }
+
+    #[test]
+    fn the_commit_stands_behind_the_version() {
+        assert_eq!(version("x", "1.2.3", None), "x 1.2.3\n");
+        assert_eq!(version("x", "1.2.3", Some("abc")), "x 1.2.3 (abc)\n");
     }
 
     #[test]

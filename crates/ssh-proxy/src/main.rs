@@ -5,5 +5,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ssh_proxy::start()
+    ssh_proxy::start(option_env!("FAIRLEAD_COMMIT"))
 }

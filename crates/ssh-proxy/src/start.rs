@@ -45,31 +45,27 @@ const FLAGS: &[Flag] = &[
         default: "",
         usage: "Accepted for old scripts and ignored: debug_address in the file counts",
     },
-    Flag {
-        name: "version",
-        kind: Kind::Bool,
-        default: "false",
-        usage: "Print the version",
-    },
+    goflag::VERSION,
 ];
 
-/// What there is besides, behind the flags in the usage text.
-const COMMANDS: &str = "\
-Commands, each with -h for its own flags:
-  ssh-proxy doctor -config=PATH
+/// What can stand in place of flags, for the usage text.
+const COMMANDS: &str = "
+Commands, each with a -h of its own:
+  config
+    \tPrint what every key of the configuration file means
+  doctor
     \tTry everything that a login needs, and say what is broken
-  ssh-proxy sessions -config=PATH
-    \tList who is in
-  ssh-proxy end ID -config=PATH
+  sessions
+    \tPrint who is in
+  end
     \tEnd a session
-  ssh-proxy config
-    \tPrint what can stand in the configuration file
 ";
 
 /// Runs the proxy as this process's command line says, until it has to end.
 ///
-/// Must be called before there are threads: what was inherited is looked at here.
-pub fn start() -> ExitCode {
+/// `commit` is what the program was made of, if that is known. Must be called before there are threads: what
+/// was inherited is looked at here.
+pub fn start(commit: Option<&str>) -> ExitCode {
     refuse_dumps();
     let mut words = std::env::args_os();
     let program = words.next().unwrap_or_else(|| "ssh-proxy".into());
@@ -85,9 +81,9 @@ pub fn start() -> ExitCode {
             return ExitCode::from(stop.exit_code());
         }
     };
-    if flags.is_true("version") {
-        // Nobody may listen there.
-        let _ = writeln!(io::stdout(), "{}", goflag::version!("ssh-proxy"));
+    if flags.is_true(goflag::VERSION.name) {
+        let version = goflag::version("ssh-proxy", env!("CARGO_PKG_VERSION"), commit);
+        let _ = io::stdout().write_all(version.as_bytes());
         return ExitCode::SUCCESS;
     }
     let (file, logging) = match load(flags.text("config")) {
@@ -117,21 +113,14 @@ pub fn start() -> ExitCode {
 /// The command that the first word names, which is then taken away.
 fn command(words: &mut Vec<OsString>) -> Option<fn(Vec<OsString>) -> ExitCode> {
     let command: fn(Vec<OsString>) -> ExitCode = match words.first()?.to_str()? {
+        "config" => reference::command,
         "sessions" => admin::command::sessions,
         "end" => admin::command::end,
         "doctor" => doctor::command,
-        "config" => print_reference,
         _ => return None,
     };
     words.remove(0);
     Some(command)
-}
-
-/// `ssh-proxy config`: what can stand in the file.
-fn print_reference(_: Vec<OsString>) -> ExitCode {
-    // A pager may be gone.
-    let _ = io::stdout().write_all(reference::markdown().as_bytes());
-    ExitCode::SUCCESS
 }
 
 /// No core dumps, and `/proc/PID/{environ,mem}` for root alone: the host key and the credentials of the

@@ -110,29 +110,50 @@ fn wrong_calls_end_with_a_word_on_stderr_only() {
     }
 }
 
+/// The list of flags is laid out as Go's `flag` package does; the commands come after it.
 #[test]
-fn the_version_is_told() {
-    let version = format!("ssh-proxy {}\n", env!("CARGO_PKG_VERSION"));
-    assert_eq!(run(&["-version"]), (Some(0), version, String::new()));
+fn help_explains_every_flag_and_names_every_command() {
+    let (_, _, stderr) = run(&["-h"]);
+    let (flags, commands) = stderr.split_once("\nCommands").unwrap();
+    let lines: Vec<&str> = flags.lines().skip(1).collect();
+    let names = ["  -config string", "  -debugAddr string", "  -version"];
+    assert_eq!(lines.len(), 2 * names.len());
+    for (pair, name) in lines.chunks(2).zip(names) {
+        assert_eq!(pair[0], name);
+        assert!(pair[1].starts_with("    \t"), "{}", pair[1]);
+    }
+    let commands: Vec<&str> = commands
+        .lines()
+        .filter_map(|line| line.strip_prefix("  "))
+        .filter(|line| !line.starts_with(' '))
+        .collect();
+    assert_eq!(commands, ["config", "doctor", "sessions", "end"]);
+    for command in commands {
+        // A word that is no command would be asked for its -config.
+        let (exit, _, stderr) = run(&[command, "-h"]);
+        assert_eq!(exit, Some(0), "{command}: {stderr}");
+        let usage = format!("Usage of ssh-proxy {command}");
+        assert!(stderr.starts_with(&usage), "{stderr}");
+    }
 }
 
 #[test]
-fn help_names_every_command_and_each_has_its_own() {
-    let (_, _, help) = run(&["-h"]);
-    for command in ["doctor", "sessions", "end", "config"] {
-        assert!(help.contains(&format!("  ssh-proxy {command}")), "{help}");
-    }
-    for command in ["doctor", "sessions", "end"] {
-        let (code, stdout, stderr) = run(&[command, "-h"]);
-        assert_eq!((code, stdout.as_str()), (Some(0), ""));
-        assert!(
-            stderr.starts_with(&format!("Usage of ssh-proxy {command}")),
-            "{stderr}"
-        );
-    }
-    let (code, reference, _) = run(&["config"]);
-    assert_eq!(code, Some(0));
-    assert!(reference.starts_with("# Configuration of ssh-proxy\n"));
+fn the_version_is_told() {
+    let (exit, stdout, stderr) = run(&["-version"]);
+    assert_eq!((exit, stderr.as_str()), (Some(0), ""));
+    let version = concat!("ssh-proxy ", env!("CARGO_PKG_VERSION"));
+    assert!(stdout.starts_with(version), "{stdout}");
+    assert_eq!(stdout.lines().count(), 1);
+}
+
+#[test]
+fn the_reference_of_the_configuration_is_printed() {
+    let (exit, stdout, stderr) = run(&["config"]);
+    assert_eq!((exit, stderr.as_str()), (Some(0), ""));
+    assert_eq!(stdout, ssh_proxy::config::reference::markdown());
+    let (exit, stdout, stderr) = run(&["config", "-nope"]);
+    assert_eq!((exit, stdout.as_str()), (Some(2), ""));
+    assert!(stderr.starts_with("flag provided but not defined: -nope\nUsage of "));
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub const LOGIN_TIMEOUT: Flag = Flag {
     name: "loginTimeout",
     kind: Kind::Checked(|text| duration::parse(text).map(drop)),
     default: "60s",
-    usage: "how long a login may take",
+    usage: "how long a login may take, from its connection on",
 };
 
 /// An editor with its tasks and terminals needs about 20.
@@ -42,7 +42,7 @@ pub const REQUESTS: Flag = Flag {
     ..count(
         "maxRequests",
         "256",
-        "most requests without a reply, for each channel",
+        "most requests that wait for their reply, for each channel",
     )
 };
 
@@ -52,25 +52,37 @@ pub const WINDOW: Flag = Flag {
     ..count(
         "channelWindow",
         "2097152",
-        "most bytes on their way on one channel",
+        "most bytes on their way to the daemon on one channel, at least 32768",
     )
 };
 
 /// Of the whole daemon, since a cell has 4,096 for all its containers (`/proc/sys/kernel/pty/max`).
-pub const PTYS: Flag = count("maxPtys", "64", "most terminals");
+pub const PTYS: Flag = count(
+    "maxPtys",
+    "64",
+    "most terminals of all connections together",
+);
 
 /// OpenSSH allows as many.
-pub const ENV_NAMES: Flag = count("maxEnvNames", "1024", "most variables set by one session");
+pub const ENV_NAMES: Flag = count(
+    "maxEnvNames",
+    "1024",
+    "most environment variables that one session may set",
+);
 
 /// With `=` and the final NUL. This is also what Linux takes for a single variable
 /// (`MAX_ARG_STRLEN`), and far below what it takes for all: no requests can make `execve` fail.
-pub const ENV_BYTES: Flag = count("maxEnvBytes", "131072", "most bytes of these variables");
+pub const ENV_BYTES: Flag = count(
+    "maxEnvBytes",
+    "131072",
+    "most bytes of the variables that one session may set",
+);
 
 /// Each holds one or two descriptors of the container's.
 pub const FORWARDS: Flag = count(
     "maxForwards",
     "64",
-    "most addresses that one connection listens on",
+    "most addresses that one connection may listen on (-R)",
 );
 
 /// So many channels of a connection can have a full window; what others get is less.
@@ -80,11 +92,15 @@ const FULL_WINDOWS: u32 = Limits::TOTAL_WINDOW / Limits::WINDOW;
 pub const DIALS: Flag = count(
     "maxDials",
     "128",
-    "most connections being made for one connection",
+    "most connections to targets that are being made for one connection (-L, -D)",
 );
 
 /// A client confirms within a round trip: at 100 ms still 320 connections a second.
-pub const UNCONFIRMED: Flag = count("maxUnconfirmed", "32", "most accepted, not yet forwarded");
+pub const UNCONFIRMED: Flag = count(
+    "maxUnconfirmed",
+    "32",
+    "most connections accepted for one connection that its client has not confirmed (-R)",
+);
 
 /// The bounds of a daemon; each field is explained at the flag of its name.
 #[derive(Debug, Clone, PartialEq, Eq)]

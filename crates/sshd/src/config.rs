@@ -27,8 +27,6 @@ const LOG_LEVEL: &str = "logLevel";
 const REDACT_SECRETS: &str = "redactSecrets";
 const REDACT_PATTERNS: &str = "redactPatterns";
 const TIME_FORMAT: &str = "timeFormat";
-/// The flag with which nothing is served.
-pub const VERSION: &str = "version";
 
 /// Every flag of the daemon.
 pub const FLAGS: &[Flag] = &[
@@ -116,12 +114,6 @@ pub const FLAGS: &[Flag] = &[
         default: "",
         usage: "Format for timestamp in component logs. Valid values are \"unix-epoch\" and \"rfc3339\".",
     },
-    Flag {
-        name: VERSION,
-        kind: Kind::Bool,
-        default: "false",
-        usage: "Print the version",
-    },
     bounds::CONNECTIONS,
     bounds::LOGINS,
     bounds::LOGIN_TIMEOUT,
@@ -135,6 +127,7 @@ pub const FLAGS: &[Flag] = &[
     bounds::FORWARDS,
     bounds::DIALS,
     bounds::UNCONFIRMED,
+    goflag::VERSION,
 ];
 
 /// The daemon's configuration.

@@ -111,9 +111,11 @@ fn start() -> Result<u8, Failure> {
     let name = program.to_string_lossy();
     let flags = goflag::parse(config::FLAGS, words.collect())
         .map_err(|stop| Failure::Usage(stop, name.into_owned()))?;
-    if flags.is_true(config::VERSION) {
+    if flags.is_true(goflag::VERSION.name) {
+        let commit = option_env!("FAIRLEAD_COMMIT");
+        let version = goflag::version("diego-sshd", env!("CARGO_PKG_VERSION"), commit);
         // Nobody may listen there.
-        let _ = writeln!(io::stdout(), "{}", goflag::version!("diego-sshd"));
+        let _ = io::stdout().write_all(version.as_bytes());
         return Ok(0);
     }
     // Before the first thread, and before anything that could take time.

@@ -240,10 +240,11 @@ fn wrong_command_lines_end_with_2_and_help_with_0() {
     assert!(text(&help.stderr).starts_with(&usage));
     assert!(help.stdout.is_empty());
 
-    let version = run(&["-version", "-hostKey=x"]);
+    let version = run(&["-version"]);
     assert_eq!(version.status.code(), Some(0));
-    let expected = format!("diego-sshd {}\n", env!("CARGO_PKG_VERSION"));
-    assert_eq!(text(&version.stdout), expected);
+    let expected = concat!("diego-sshd ", env!("CARGO_PKG_VERSION"));
+    assert!(text(&version.stdout).starts_with(expected));
+    assert!(version.stderr.is_empty());
 
     let level = run(&["-logLevel=loud"]);
     assert_eq!(level.status.code(), Some(2));

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use crate::config::File;
 use crate::settings::{Exit, Problems};
 
+/// What becomes of lines that cannot be written, unless told otherwise.
+pub(crate) const DROP: &str = "drop";
+
 /// What is recorded, and where.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct AuditSettings {
@@ -22,7 +25,7 @@ impl AuditSettings {
     /// Reads the keys of `file`.
     pub(crate) fn new(file: &File, found: &mut Problems) -> Option<Self> {
         let refuses_unwritten = match file.audit_when_unwritable.as_str() {
-            "" | "drop" => Ok(false),
+            "" | DROP => Ok(false),
             "refuse" => Ok(true),
             _ => Err("expected \"drop\" or \"refuse\"".to_owned()),
         };
