@@ -18,10 +18,59 @@ use devcell::rig::{CcAccess, InstanceTls, LogLevel};
 use devcell::{Cell, CellOptions};
 use packets::*;
 use serde_json::{Map, Value, json};
+use ssh_proxy::config::reference;
 use tempfile::TempDir;
 
 /// Where a job finds itself on its machine.
 const JOB_DIR: &str = "/var/vcap/jobs/ssh_proxy";
+
+/// Every property of the job in diego-release, those included that only older or newer releases have.
+const OF_DIEGO_RELEASE: &[&str] = &[
+    "backends.tls.ca_certificates",
+    "backends.tls.client_certificate",
+    "backends.tls.client_private_key",
+    "backends.tls.enabled",
+    "bpm.enabled",
+    "connect_to_instance_address",
+    "diego.ssh_proxy.allowed_ciphers",
+    "diego.ssh_proxy.allowed_host_key_algorithms",
+    "diego.ssh_proxy.allowed_keyexchanges",
+    "diego.ssh_proxy.allowed_macs",
+    "diego.ssh_proxy.bbs.api_location",
+    "diego.ssh_proxy.bbs.ca_cert",
+    "diego.ssh_proxy.bbs.client_cert",
+    "diego.ssh_proxy.bbs.client_key",
+    "diego.ssh_proxy.bbs.client_session_cache_size",
+    "diego.ssh_proxy.bbs.max_idle_conns_per_host",
+    "diego.ssh_proxy.cc.ca_cert",
+    "diego.ssh_proxy.cc.client_cert",
+    "diego.ssh_proxy.cc.client_key",
+    "diego.ssh_proxy.cc.external_port",
+    "diego.ssh_proxy.cc.internal_service_hostname",
+    "diego.ssh_proxy.cc.tls_port",
+    "diego.ssh_proxy.debug_addr",
+    "diego.ssh_proxy.diego_credentials",
+    "diego.ssh_proxy.disable_healthcheck_server",
+    "diego.ssh_proxy.enable_cf_auth",
+    "diego.ssh_proxy.enable_diego_auth",
+    "diego.ssh_proxy.healthcheck_listen_addr",
+    "diego.ssh_proxy.host_key",
+    "diego.ssh_proxy.idle_connection_timeout_in_seconds",
+    "diego.ssh_proxy.listen_addr",
+    "diego.ssh_proxy.log_level",
+    "diego.ssh_proxy.max_connection_duration_in_seconds",
+    "diego.ssh_proxy.uaa.ca_cert",
+    "diego.ssh_proxy.uaa.port",
+    "diego.ssh_proxy.uaa.url",
+    "diego.ssh_proxy.uaa_secret",
+    "diego.ssl.skip_cert_verify",
+    "logging.format.timestamp",
+    "loggregator.ca_cert",
+    "loggregator.cert",
+    "loggregator.key",
+    "loggregator.use_v2_api",
+    "loggregator.v2_api_port",
+];
 
 /// A machine's files for the job, in a directory of the test's.
 struct Rendered(TempDir);
@@ -31,26 +80,34 @@ impl Rendered {
         self.0.path().join(name)
     }
 
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
     /// What the proxy is told, with the paths of this directory.
     fn config(&self) -> Value {
-        let text = fs::read_to_string(self.path("config/ssh_proxy.json")).unwrap();
+        let text = self.read("config/ssh_proxy.json");
         let here = self.0.path().to_str().unwrap();
         serde_json::from_str(&text.replace(JOB_DIR, here)).unwrap()
     }
 }
 
+fn repository() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap().to_owned()
+}
+
 /// Has a director's work done by Ruby.
 fn render(properties: &Value, links: &Value) -> Result<Rendered, String> {
     let out = tempfile::tempdir().unwrap();
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut ruby = Command::new("ruby")
-        .arg(repository.join("interop/tests/bosh/render.rb"))
-        .arg(repository.join("packaging/bosh/jobs/ssh_proxy"))
+        .arg(repository().join("interop/tests/bosh/render.rb"))
+        .arg(repository().join("packaging/bosh/jobs/ssh_proxy"))
         .arg(out.path())
         .stdin(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap();
+        .unwrap_or_else(|error| panic!("ruby (Debian package ruby): {error}"));
     let deployment = json!({"properties": properties, "links": links, "id": "devcell-vm"});
     let mut stdin = ruby.stdin.take().unwrap();
     stdin.write_all(deployment.to_string().as_bytes()).unwrap();
@@ -261,6 +318,130 @@ fn lists_and_limits_are_passed_on() {
     ] {
         assert_eq!(config[key], value, "{key}");
     }
+}
+
+#[test]
+fn what_watches_the_proxy_is_passed_on() {
+    let properties = with(json!({
+        "fairlead.metrics_address": "127.0.0.1:17017",
+        "fairlead.admin.address": "192.0.2.1:17018",
+        "fairlead.admin.ca_cert": "ADMIN CA",
+        "fairlead.admin.server_cert": "ADMIN CERTIFICATE",
+        "fairlead.admin.server_key": "ADMIN KEY",
+        "fairlead.audit.file": "/var/vcap/sys/log/ssh_proxy/audit.log",
+        "fairlead.audit.log": true,
+        "fairlead.audit.details": true,
+        "fairlead.audit.when_unwritable": "refuse",
+    }));
+    let rendered = render(&properties, &json!({})).unwrap();
+    let config = rendered.config();
+    for (key, value) in [
+        ("metrics_address", json!("127.0.0.1:17017")),
+        ("admin_address", json!("192.0.2.1:17018")),
+        ("audit_file", json!("/var/vcap/sys/log/ssh_proxy/audit.log")),
+        ("audit_log", json!(true)),
+        ("audit_details", json!(true)),
+        ("audit_when_unwritable", json!("refuse")),
+    ] {
+        assert_eq!(config[key], value, "{key}");
+    }
+    for (key, pem) in [
+        ("admin_ca_cert", "ADMIN CA"),
+        ("admin_server_cert", "ADMIN CERTIFICATE"),
+        ("admin_server_key", "ADMIN KEY"),
+    ] {
+        let content = fs::read_to_string(config[key].as_str().unwrap()).unwrap();
+        assert_eq!(content.trim(), pem);
+    }
+    assert_eq!(
+        rendered.read("config/prom_scraper_config.yml"),
+        "---\nport: 17017\nsource_id: ssh_proxy\ninstance_id: devcell-vm\nscheme: http\n"
+    );
+
+    // A scraper has nothing to read where there are no metrics.
+    let without = render(&least(), &json!({})).unwrap();
+    assert_eq!(without.read("config/prom_scraper_config.yml"), "");
+
+    let half = with(json!({"fairlead.admin.ca_cert": "ADMIN CA"}));
+    let complaint = render(&half, &json!({})).err().unwrap();
+    assert!(complaint.contains("belong together"), "{complaint}");
+}
+
+/// bpm shows a job nothing to write to but its logs, unless it asks for it.
+#[test]
+fn bpm_makes_room_for_a_socket() {
+    let usual = render(&least(), &json!({})).unwrap();
+    let usual = usual.read("config/bpm.yml");
+    assert!(usual.contains("open_files: 100000\n"), "{usual}");
+    assert!(!usual.contains("ephemeral_disk"), "{usual}");
+    let socket = "unix:/var/vcap/data/ssh_proxy/admin.sock";
+    let properties = with(json!({"fairlead.admin.address": socket}));
+    let rendered = render(&properties, &json!({})).unwrap();
+    let expected =
+        format!("{usual}    # For the admin server's socket.\n    ephemeral_disk: true\n");
+    assert_eq!(rendered.read("config/bpm.yml"), expected);
+}
+
+#[test]
+fn every_property_of_diego_release_is_taken() {
+    let spec = repository().join("packaging/bosh/jobs/ssh_proxy/spec");
+    let spec = fs::read_to_string(spec).unwrap();
+    let (_, properties) = spec.split_once("\nproperties:\n").unwrap();
+    for name in OF_DIEGO_RELEASE {
+        let heading = format!("  {name}:");
+        assert!(properties.lines().any(|line| line == heading), "{name}");
+    }
+}
+
+/// The proxy ignores keys that it does not know, so that a misspelt one would be noticed by nobody.
+#[test]
+fn every_key_that_is_rendered_is_one_of_the_proxy() {
+    let all = with(json!({
+        "diego.ssh_proxy.allowed_ciphers": "x",
+        "diego.ssh_proxy.allowed_macs": "x",
+        "diego.ssh_proxy.allowed_keyexchanges": "x",
+        "diego.ssh_proxy.allowed_host_key_algorithms": "x",
+        "diego.ssh_proxy.bbs.client_session_cache_size": 1,
+        "diego.ssh_proxy.bbs.max_idle_conns_per_host": 1,
+        "diego.ssh_proxy.max_connection_duration_in_seconds": 1,
+        "diego.ssh_proxy.diego_credentials": "x",
+        "diego.ssh_proxy.enable_cf_auth": true,
+        "diego.ssh_proxy.uaa_secret": "x",
+        "diego.ssh_proxy.uaa.ca_cert": "x",
+        "diego.ssh_proxy.cc.tls_port": 1,
+        "diego.ssh_proxy.cc.ca_cert": "x",
+        "diego.ssh_proxy.cc.client_cert": "x",
+        "diego.ssh_proxy.cc.client_key": "x",
+        "backends.tls.enabled": true,
+        "backends.tls.ca_certificates": ["x"],
+        "backends.tls.client_certificate": "x",
+        "backends.tls.client_private_key": "x",
+        "loggregator.ca_cert": "x",
+        "loggregator.cert": "x",
+        "loggregator.key": "x",
+        "fairlead.metrics_address": ":1",
+        "fairlead.admin.address": ":1",
+        "fairlead.admin.ca_cert": "x",
+        "fairlead.admin.server_cert": "x",
+        "fairlead.admin.server_key": "x",
+        "fairlead.audit.file": "x",
+        "fairlead.audit.log": true,
+        "fairlead.audit.details": true,
+        "fairlead.audit.when_unwritable": "drop",
+    }));
+    let config = render(&all, &json!({})).unwrap().config();
+    ssh_proxy::config::File::parse(config.to_string().as_bytes()).unwrap();
+    let keys = reference::keys();
+    let is_known = |name: &str| keys.iter().any(|key| key.name == name);
+    let mut seen = 0;
+    for (name, value) in config.as_object().unwrap() {
+        assert!(is_known(name), "{name}");
+        for inner in value.as_object().into_iter().flat_map(Map::keys) {
+            assert!(is_known(&format!("{name}.{inner}")), "{name}.{inner}");
+        }
+        seen += 1;
+    }
+    assert!(seen > 45, "{seen}");
 }
 
 #[test]

@@ -32,7 +32,7 @@ class Instance
   end
 
   def render(template)
-    ERB.new(template).result(binding)
+    ERB.new(template, trim_mode: "-").result(binding)
   end
 
   private
