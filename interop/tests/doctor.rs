@@ -140,7 +140,7 @@ fn explained() -> Vec<String> {
 #[tokio::test]
 async fn a_healthy_proxy_has_nothing() {
     for tls in [None, Some(InstanceTls::default())] {
-        let patient = Patient::with(tls.clone()).await;
+        let patient = Patient::with(tls).await;
         let (code, checks) = patient.examined(&json!({})).await;
         assert_eq!(code, 0, "{checks:#?}");
         let ids: Vec<&str> = checks
