@@ -11,6 +11,7 @@ mod packets;
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -365,6 +366,36 @@ fn what_watches_the_proxy_is_passed_on() {
     let half = with(json!({"fairlead.admin.ca_cert": "ADMIN CA"}));
     let complaint = render(&half, &json!({})).err().unwrap();
     assert!(complaint.contains("belong together"), "{complaint}");
+}
+
+#[test]
+fn the_package_puts_the_program_where_bpm_looks_for_it() {
+    let (files, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let package = repository().join("packaging/bosh/packages/ssh_proxy");
+    let spec = fs::read_to_string(package.join("spec")).unwrap();
+    let (_, names) = spec.split_once("\nfiles:\n").unwrap();
+    for name in names.lines().filter_map(|line| line.strip_prefix("  - ")) {
+        fs::write(files.path().join(name), name).unwrap();
+    }
+    let made = Command::new("bash")
+        .arg(package.join("packaging"))
+        .current_dir(files.path())
+        .env("BOSH_INSTALL_TARGET", target.path())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let bpm = render(&least(), &json!({})).unwrap().read("config/bpm.yml");
+    let executable = bpm
+        .lines()
+        .find_map(|line| {
+            line.trim()
+                .strip_prefix("executable: /var/vcap/packages/ssh_proxy/")
+        })
+        .unwrap();
+    let program = target.path().join(executable);
+    assert_eq!(fs::read_to_string(&program).unwrap(), "ssh-proxy");
+    let mode = fs::metadata(&program).unwrap().permissions().mode();
+    assert_eq!(mode & 0o111, 0o111);
 }
 
 /// bpm shows a job nothing to write to but its logs, unless it asks for it.
