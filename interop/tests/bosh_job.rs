@@ -144,8 +144,8 @@ fn place(url: &Value) -> (String, u16) {
     (host.to_owned(), port)
 }
 
-/// The properties of a deployment with the services of `config`.
-fn deployment(config: &Value) -> Value {
+/// The properties of a deployment with the services of `config`, and with all that watches the proxy.
+fn deployment(config: &Value, audit: &Path) -> Value {
     let pem = |key: &str| fs::read_to_string(config[key].as_str().unwrap()).unwrap();
     let agent = &config["loggregator"];
     let agent_pem = |key: &str| fs::read_to_string(agent[key].as_str().unwrap()).unwrap();
@@ -183,6 +183,10 @@ fn deployment(config: &Value) -> Value {
         "loggregator.cert": agent_pem("loggregator_cert_path"),
         "loggregator.key": agent_pem("loggregator_key_path"),
         "fairlead.drain_timeout_in_seconds": 1,
+        "fairlead.metrics_address": "127.0.0.1:0",
+        "fairlead.admin.address": "127.0.0.1:0",
+        "fairlead.audit.file": audit,
+        "fairlead.audit.details": true,
         "fairlead.config": {"policy": {"x11_forwarding": false}},
     })
 }
@@ -203,7 +207,8 @@ async fn a_deployment_serves_and_drains() {
     .await
     .unwrap();
     let own: Value = serde_json::from_slice(&fs::read(cell.proxy_config()).unwrap()).unwrap();
-    let rendered = render(&deployment(&own), &json!({})).unwrap();
+    let audit = cell.dir().join("audit.log");
+    let rendered = render(&deployment(&own, &audit), &json!({})).unwrap();
     let config = rendered.config();
     fs::write(cell.proxy_config(), config.to_string()).unwrap();
     cell.proxy().stop().await;
@@ -231,6 +236,8 @@ async fn a_deployment_serves_and_drains() {
     let said = within("drain", draining).await.unwrap();
     assert!(said.status.success(), "{said:?}");
     assert_eq!(said.stdout, b"0\n", "BOSH has nothing to wait for");
+    let audit = fs::read_to_string(audit).unwrap();
+    assert!(audit.contains("echo in"), "{audit}");
     cell.stop().await;
 }
 
