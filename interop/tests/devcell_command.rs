@@ -5,102 +5,15 @@ mod support;
 
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::ExitStatus;
 
-use devcell::rig::{Binaries, Signal};
-use interop::process::{self, Output};
-use rustix::process::{Pid, kill_process};
+use devcell::rig::Signal;
+use interop::process;
 use serde_json::Value;
-use support::user::{PATIENCE, lives, text, until};
-use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdout, Command};
-use tokio::time::timeout;
-
-/// A running `devcell`. It is killed when this is dropped, and its programs with it.
-struct Devcell {
-    child: Child,
-    stdout: BufReader<ChildStdout>,
-    /// Where it puts its files, so that they go in any case.
-    place: TempDir,
-}
-
-impl Devcell {
-    fn start(arguments: &[&str]) -> Self {
-        let place = TempDir::new().unwrap();
-        let mut command = Command::new(program());
-        command
-            .args(arguments)
-            .env_remove("CARGO")
-            .env("TMPDIR", place.path())
-            .kill_on_drop(true);
-        command.stdout(std::process::Stdio::piped());
-        command.stdin(std::process::Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        Self {
-            child,
-            stdout,
-            place,
-        }
-    }
-
-    /// The next line that it prints, without its end.
-    async fn line(&mut self) -> String {
-        let mut line = String::new();
-        let read = timeout(PATIENCE, self.stdout.read_line(&mut line)).await;
-        assert_ne!(read.expect("a line").unwrap(), 0, "it ended");
-        line.trim_end_matches('\n').to_owned()
-    }
-
-    async fn press_enter(&mut self) {
-        let stdin = self.child.stdin.as_mut().unwrap();
-        stdin.write_all(b"\n").await.unwrap();
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = self.child.id().unwrap();
-        let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
-    }
-
-    /// Its files.
-    fn files(&self) -> Vec<PathBuf> {
-        let entries = self.place.path().read_dir().unwrap();
-        entries.map(|entry| entry.unwrap().path()).collect()
-    }
-
-    /// Waits for its end; what it printed since and the files that are left.
-    async fn end(mut self) -> (ExitStatus, String, Vec<PathBuf>) {
-        let mut rest = String::new();
-        let end = async {
-            self.stdout.read_to_string(&mut rest).await.unwrap();
-            self.child.wait().await.unwrap()
-        };
-        let status = timeout(PATIENCE, end).await.expect("an end");
-        (status, rest, self.files())
-    }
-}
-
-/// Beside the programs that it runs.
-fn program() -> PathBuf {
-    let binaries = Binaries::find().unwrap_or_else(|error| panic!("{error}"));
-    let program = binaries.ssh_proxy.with_file_name("devcell");
-    assert!(
-        program.exists(),
-        "no {program:?}: cargo build --workspace --bins"
-    );
-    program
-}
-
-/// Runs a pasted line in a shell where `sshpass` types the password. The user's own files exist, but
-/// are empty.
-async fn paste(line: &str, password: &str) -> Output {
-    let mut command = Command::new("sshpass");
-    command.env("SSHPASS", password);
-    command.args(["-e", "sh", "-c", line]);
-    process::run(command, b"").await
-}
+use support::shown::{
+    Devcell, PAGE, PASSWORD, Shown, browse, page_through, paste, program, shell, url,
+};
+use support::user::{lives, text, until};
+use tokio::process::Command;
 
 /// The part of the JSON object that programs use.
 struct Summary {
@@ -166,72 +79,9 @@ async fn its_first_line_is_all_that_a_program_needs() {
     assert_eq!(rest, "");
 }
 
-/// What the command prints for people, line by line.
-struct Shown {
-    devcell: Devcell,
-    lines: Vec<String>,
-}
-
-impl Shown {
-    async fn start() -> Self {
-        let mut devcell = Devcell::start(&["--port", "0"]);
-        let mut lines: Vec<String> = Vec::new();
-        while !lines.last().is_some_and(|line| line.starts_with("Ctrl-C")) {
-            lines.push(devcell.line().await);
-        }
-        Self { devcell, lines }
-    }
-
-    /// The lines to paste that contain `text`, each with the password that stands next below it.
-    fn to_paste(&self, text: &str) -> Vec<(&str, &str)> {
-        let programs = ["  ssh ", "  scp ", "  sftp "];
-        let numbered = self.lines.iter().enumerate();
-        let matching = numbered.filter(|(_, line)| {
-            line.contains(text) && programs.iter().any(|program| line.starts_with(program))
-        });
-        matching
-            .map(|(number, line)| {
-                let below = &self.lines[number + 1..];
-                let password = below.iter().find_map(|line| line.strip_prefix(PASSWORD));
-                (line.trim(), password.expect("a password"))
-            })
-            .collect()
-    }
-
-    /// The only such line.
-    fn one(&self, text: &str) -> (&str, &str) {
-        let found = self.to_paste(text);
-        assert_eq!(found.len(), 1, "{text}: {:#?}", self.lines);
-        found[0]
-    }
-
-    /// The `ssh` lines of a realm that give a shell.
-    fn shells(&self, realm: &str) -> Vec<(&str, &str)> {
-        let mut lines = self.to_paste(realm);
-        lines.retain(|(line, _)| line.ends_with("@127.0.0.1") && !line.contains(" -N "));
-        lines
-    }
-
-    async fn stop(self) {
-        self.devcell.signal(Signal::INT);
-        assert_eq!(self.devcell.end().await.0.code(), Some(0));
-    }
-}
-
-const PASSWORD: &str = "  password: ";
-
-/// Runs a shell by a pasted line; it takes its commands from here.
-async fn shell(line: &str, password: &str) -> Output {
-    paste(
-        &format!("echo 'echo it is $CF_INSTANCE_INDEX' | {line}"),
-        password,
-    )
-    .await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lines_that_it_prints_can_be_pasted() {
-    let shown = Shown::start().await;
+    let shown = Shown::start(&[]).await;
     for realm in ["cf:", "diego:"] {
         let lines = shown.shells(realm);
         assert_eq!(lines.len(), 2, "{:#?}", shown.lines);
@@ -250,34 +100,22 @@ async fn the_lines_that_it_prints_can_be_pasted() {
     let output = paste(line, code).await;
     assert!(output.status.success(), "{}", output.stderr);
     let (line, code) = shown.one("sftp");
-    let output = paste(&format!("echo ls | {line}"), code).await;
+    let output = browse(line, code).await;
     assert!(text(&output).contains("hosts"), "{}", output.stderr);
 
-    let page = "This is instance 0 of the app.\n";
     let (line, code) = shown.one(" -R ");
     let output = paste(line, code).await;
-    assert_eq!(text(&output), page, "{}", output.stderr);
+    assert_eq!(text(&output), PAGE, "{}", output.stderr);
     let (line, code) = shown.one(" -L ");
-    let place = line
-        .split(" -L ")
-        .nth(1)
-        .and_then(|rest| rest.split(':').next());
-    let url = format!("http://127.0.0.1:{}/", place.expect("a port"));
-    assert!(shown.lines.iter().any(|line| line.contains(&url)));
-    let mut command = Command::new("sshpass");
-    command.env("SSHPASS", code);
-    command.args(["-e", "sh", "-c", &format!("exec {line}")]);
-    let forwarding = process::Process::start(command);
-    let curl = format!("curl -s --retry-connrefused --retry 20 --retry-delay 1 {url}");
-    let output = paste(&curl, "").await;
-    assert_eq!(text(&output), page, "{}", output.stderr);
-    drop(forwarding);
+    assert!(shown.lines.iter().any(|shown| shown.contains(&url(line))));
+    let output = page_through(line, code).await;
+    assert_eq!(text(&output), PAGE, "{}", output.stderr);
     shown.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_code_is_good_once_and_enter_gives_another() {
-    let mut shown = Shown::start().await;
+    let mut shown = Shown::start(&[]).await;
     let lines = shown.shells("cf:");
     let (line, code) = (lines[0].0.to_owned(), lines[0].1.to_owned());
     assert!(shell(&line, &code).await.status.success());
@@ -380,7 +218,7 @@ async fn its_programs_go_with_it_even_when_it_is_killed() {
 async fn a_taken_port_is_one_line() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
-    let mut command = Command::new(program());
+    let mut command = Command::new(program("devcell"));
     command.args(["--port", &port]).env_remove("CARGO");
     let output = process::run(command, b"").await;
     assert_eq!(output.status.code(), Some(1));

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use support::languages::prepared;
 use tokio::process::Command;
 
-/// The lists in README.md, "Fewer algorithms", for clients of the last ten years that know
+/// The lists in docs/operate.md, "Algorithms", for clients of the last ten years that know
 /// encrypt-then-MAC.
 const STRICT_KEY_EXCHANGES: &str = "mlkem768x25519-sha256,curve25519-sha256";
 const STRICT_MACS: &str = "hmac-sha2-256-etm@openssh.com";
@@ -73,9 +73,9 @@ async fn with_the_strict_lists_there_is_one_warning() {
 /// The lists that are tested here are those that operators read.
 #[test]
 fn the_strict_lists_are_documented() {
-    let readme = include_str!("../../README.md");
+    let guide = include_str!("../../docs/operate.md");
     for text in [STRICT_KEY_EXCHANGES, STRICT_MACS] {
-        assert!(readme.contains(text), "README.md does not have {text}");
+        assert!(guide.contains(text), "docs/operate.md does not have {text}");
     }
 }
 

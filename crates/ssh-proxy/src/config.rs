@@ -170,8 +170,8 @@ object! {
             backends_tls_client_certificate: String = Reference,
             /// Path of the key of this certificate.
             backends_tls_client_private_key: String = Reference,
-            /// Go on in clear where TLS to an instance fails, as the Go pair does. Otherwise the user is
-            /// told that the instance cannot be reached.
+            /// Go on in clear where TLS to an instance fails, as the Go pair does. Otherwise the login is
+            /// refused: the instance did not prove its identity.
             backends_tls_fallback: bool = New,
             /// Refuse instances whose route pins no host key, even if TLS proved them.
             require_host_fingerprint: bool = New,
@@ -253,8 +253,9 @@ object! {
             audit_log: bool = New,
             /// Tell commands and the targets of forwards in these events.
             audit_details: bool = New,
-            /// What happens while `audit_file` cannot be written and too many lines wait: `"drop"` drops
-            /// lines and counts them in a metric, `"refuse"` lets nobody in.
+            /// What happens while `audit_file` cannot be written: with `"drop"`, lines wait, and those for
+            /// which there is no room are lost and counted in a metric; with `"refuse"`, nobody is let in
+            /// until it can be written again, and whoever is in stays in.
             audit_when_unwritable: String = New(json(DROP)),
             /// How to reach the loggregator agent, which brings lines into apps' logs and metrics to the
             /// platform. The agent must be there when the proxy starts; later it may come and go.

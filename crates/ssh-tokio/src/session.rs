@@ -172,6 +172,7 @@ impl<S: Socket> Session<S> {
                 }
                 event => event,
             };
+            self.flush(cx);
             match &event {
                 connection::Event::Eof { channel } => self.joint(*channel).peer = Peer::Ended,
                 connection::Event::PeerClosed { channel } => self.joint(*channel).leave(),
@@ -181,6 +182,14 @@ impl<S: Socket> Session<S> {
                 _ => {}
             }
             return Ok(Taken::Event(Event::Connection(event)));
+        }
+    }
+
+    /// Hands on what waits: the owner may act on what came behind it, or look no more.
+    fn flush(&mut self, cx: &mut Context<'_>) {
+        for (channel, joint) in &mut self.joints {
+            let used = joint.flush(cx);
+            self.connection.consumed(*channel, used);
         }
     }
 

@@ -6,6 +6,7 @@
 //! | [`files`]    | files that are copied, and how copies are compared with them       |
 //! | [`languages`] | clients in other languages: what they are told, and what they tell  |
 //! | [`network`]  | who is at both ends of a forwarded connection                     |
+//! | [`shown`]    | the `devcell` command, and what it prints pasted into a shell      |
 //! | [`user`]     | the installed `ssh` as a user of the cell runs it                 |
 //! | [`terminal`] | a terminal with a program on it, and someone who types and reads   |
 //! | [`runs`]     | a client of our own that checks the order of all messages of a run |
@@ -22,6 +23,7 @@ pub mod files;
 pub mod languages;
 pub mod network;
 pub mod runs;
+pub mod shown;
 pub mod target;
 pub mod terminal;
 pub mod user;

@@ -18,7 +18,7 @@ use crate::settings::{self, BackendTls, CfSettings, Problems};
 /// Days before the end of a certificate when its operator should know.
 const SOON: i64 = 30;
 
-/// RSA keys that are shorter are refused by clients that care.
+/// Shorter RSA keys are below what auditors ask for today.
 const LEAST_RSA_BITS: usize = 3072;
 
 /// What else has to be asked, as far as it can be.
