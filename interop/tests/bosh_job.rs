@@ -11,6 +11,7 @@ mod packets;
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -143,8 +144,8 @@ fn place(url: &Value) -> (String, u16) {
     (host.to_owned(), port)
 }
 
-/// The properties of a deployment with the services of `config`.
-fn deployment(config: &Value) -> Value {
+/// The properties of a deployment with the services of `config`, and with all that watches the proxy.
+fn deployment(config: &Value, audit: &Path) -> Value {
     let pem = |key: &str| fs::read_to_string(config[key].as_str().unwrap()).unwrap();
     let agent = &config["loggregator"];
     let agent_pem = |key: &str| fs::read_to_string(agent[key].as_str().unwrap()).unwrap();
@@ -182,6 +183,10 @@ fn deployment(config: &Value) -> Value {
         "loggregator.cert": agent_pem("loggregator_cert_path"),
         "loggregator.key": agent_pem("loggregator_key_path"),
         "fairlead.drain_timeout_in_seconds": 1,
+        "fairlead.metrics_address": "127.0.0.1:0",
+        "fairlead.admin.address": "127.0.0.1:0",
+        "fairlead.audit.file": audit,
+        "fairlead.audit.details": true,
         "fairlead.config": {"policy": {"x11_forwarding": false}},
     })
 }
@@ -202,7 +207,8 @@ async fn a_deployment_serves_and_drains() {
     .await
     .unwrap();
     let own: Value = serde_json::from_slice(&fs::read(cell.proxy_config()).unwrap()).unwrap();
-    let rendered = render(&deployment(&own), &json!({})).unwrap();
+    let audit = cell.dir().join("audit.log");
+    let rendered = render(&deployment(&own, &audit), &json!({})).unwrap();
     let config = rendered.config();
     fs::write(cell.proxy_config(), config.to_string()).unwrap();
     cell.proxy().stop().await;
@@ -230,6 +236,8 @@ async fn a_deployment_serves_and_drains() {
     let said = within("drain", draining).await.unwrap();
     assert!(said.status.success(), "{said:?}");
     assert_eq!(said.stdout, b"0\n", "BOSH has nothing to wait for");
+    let audit = fs::read_to_string(audit).unwrap();
+    assert!(audit.contains("echo in"), "{audit}");
     cell.stop().await;
 }
 
@@ -365,6 +373,36 @@ fn what_watches_the_proxy_is_passed_on() {
     let half = with(json!({"fairlead.admin.ca_cert": "ADMIN CA"}));
     let complaint = render(&half, &json!({})).err().unwrap();
     assert!(complaint.contains("belong together"), "{complaint}");
+}
+
+#[test]
+fn the_package_puts_the_program_where_bpm_looks_for_it() {
+    let (files, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let package = repository().join("packaging/bosh/packages/ssh_proxy");
+    let spec = fs::read_to_string(package.join("spec")).unwrap();
+    let (_, names) = spec.split_once("\nfiles:\n").unwrap();
+    for name in names.lines().filter_map(|line| line.strip_prefix("  - ")) {
+        fs::write(files.path().join(name), name).unwrap();
+    }
+    let made = Command::new("bash")
+        .arg(package.join("packaging"))
+        .current_dir(files.path())
+        .env("BOSH_INSTALL_TARGET", target.path())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let bpm = render(&least(), &json!({})).unwrap().read("config/bpm.yml");
+    let executable = bpm
+        .lines()
+        .find_map(|line| {
+            line.trim()
+                .strip_prefix("executable: /var/vcap/packages/ssh_proxy/")
+        })
+        .unwrap();
+    let program = target.path().join(executable);
+    assert_eq!(fs::read_to_string(&program).unwrap(), "ssh-proxy");
+    let mode = fs::metadata(&program).unwrap().permissions().mode();
+    assert_eq!(mode & 0o111, 0o111);
 }
 
 /// bpm shows a job nothing to write to but its logs, unless it asks for it.

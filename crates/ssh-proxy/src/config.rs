@@ -2,7 +2,7 @@
 //!
 //! Read as Go reads it: keys in any case, unknown keys ignored, the last of two equal keys wins,
 //! `null` counts as absent, and nothing behind the first JSON value is looked at. Values keep their
-//! JSON types here, which are [`value`]'s; [`crate::settings`] makes sense of them.
+//! JSON types here, which are those of `value`; [`crate::settings`] makes sense of them.
 //!
 //! What stands here of a key is all there is about it: [`reference`] prints the comments for operators.
 

@@ -30,8 +30,8 @@ below keeps the proxy from starting, with exit code 2 and the key's name on stan
 makes no sense, with exit code 1 or 2 and a line in the log that names the key in `data.key`.
 `ssh-proxy doctor -config=PATH` looks at a file before a proxy has to.
 
-Durations are texts such as `\"10s\"`, `\"1m30s\"` or `\"500ms\"`. Paths lead to PEM files, which are read again
-when they change. Keys that are *new* here do nothing in the Go pair.
+Durations are texts such as `\"10s\"`, `\"1m30s\"` or `\"500ms\"`. Certificates, keys and CAs whose paths stand
+here are PEM files, and are read again when they change. Keys that are *new* do nothing in the Go pair.
 ";
 
 /// Whose key it is.
