@@ -197,8 +197,10 @@ pub async fn page_through(line: &str, password: &str) -> Output {
     let mut command = Command::new("sshpass");
     command.env("SSHPASS", password);
     command.args(["-e", "sh", "-c", &format!("exec {line}")]);
-    let _forwarding = process::Process::start(command);
+    let forwarding = process::Process::start(command);
     let url = url(line);
-    let curl = format!("curl -s --retry-connrefused --retry 20 --retry-delay 1 {url}");
-    paste(&curl, "").await
+    let curl = format!("curl -sS --retry-connrefused --retry 20 --retry-delay 1 {url}");
+    let mut output = paste(&curl, "").await;
+    output.stderr += &forwarding.stderr.text();
+    output
 }

@@ -3,8 +3,7 @@
 
 use std::fs::Permissions;
 use std::future::{Future, poll_fn};
-use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::task::Poll;
@@ -17,6 +16,7 @@ use super::cf::{CF_CA, Cf};
 use super::config::{self, App, CONTAINER_PORT, CellOptions, ProxyPlace};
 use super::files::{error_at, write};
 use super::instance_tls::Fronts;
+use super::ports::{ensure_free, free_port, local};
 use super::process::{Launch, Process, Ready};
 use super::web::Web;
 use super::{Binaries, RigError};
@@ -536,25 +536,6 @@ fn ready(level: super::LogLevel, line: &'static str, address: SocketAddr) -> Rea
     }
 }
 
-fn local(port: u16) -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], port))
-}
-
-/// Picks a port that is free now. The programs do not print which port they got for `:0`, so one
-/// has to be named, and until they bind it anybody may take it: hence [`PORT_ATTEMPTS`].
-pub fn free_port() -> Result<u16, RigError> {
-    let listener = TcpListener::bind(local(0)).map_err(RigError::NoPort)?;
-    Ok(listener.local_addr().map_err(RigError::NoPort)?.port())
-}
-
-fn ensure_free(port: u16) -> Result<(), RigError> {
-    match TcpListener::bind(local(port)) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(RigError::PortTaken { port }),
-        Err(error) => Err(RigError::NoPort(error)),
-    }
-}
-
 fn is_port_taken(error: &RigError) -> bool {
     matches!(
         error,
@@ -568,14 +549,6 @@ fn is_port_taken(error: &RigError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_taken_port_is_named() {
-        let listener = TcpListener::bind(local(0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let text = ensure_free(port).unwrap_err().to_string();
-        assert!(text.starts_with(&format!("port {port} on 127.0.0.1 is already taken")));
-    }
 
     #[test]
     fn known_hosts_has_the_port_in_brackets() {

@@ -11,6 +11,7 @@ mod files;
 mod instance_tls;
 mod leftovers;
 mod output;
+mod ports;
 mod process;
 mod web;
 
@@ -19,10 +20,11 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 
 pub use binaries::{BIN_DIR_VARIABLE, Binaries};
-pub use cell::{Cell, Login, free_port};
+pub use cell::{Cell, Login};
 pub use config::{CcAccess, CellOptions, LogLevel};
 pub use instance_tls::{ClientCertificate, InstanceCertificate, InstanceTls};
 pub use output::Mark;
+pub use ports::free_port;
 pub use process::{Process, Signal};
 
 use crate::certs::CertError;
