@@ -138,13 +138,15 @@ fn only_what_shows_or_compares_dates_asks_for_the_time_of_day() {
 }
 
 /// What is written for people, with paths from the workspace.
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 11] = [
     "README.md",
     "SECURITY.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
+    "docs/admin.md",
     "docs/compatibility.md",
     "docs/configuration.md",
+    "docs/doctor.md",
     "docs/drop-in.md",
     "docs/operate.md",
     "docs/troubleshoot.md",

@@ -457,7 +457,7 @@ async fn start_daemon(
         let address = local(free_port()?);
         match Process::start(launch(address)).await {
             Ok(process) => return Ok((process, address)),
-            Err(error) if attempt < PORT_ATTEMPTS && is_port_taken(&error) => attempt += 1,
+            Err(error) if attempt < PORT_ATTEMPTS && is_worth_another(&error) => attempt += 1,
             Err(error) => return Err(error),
         }
     }
@@ -490,7 +490,7 @@ async fn start_proxy(
         let launch = proxy_launch(place, address, health_address, options)?;
         match Process::start(launch).await {
             Ok(process) => return Ok((process, address, health_address)),
-            Err(error) if attempt < PORT_ATTEMPTS && is_port_taken(&error) => attempt += 1,
+            Err(error) if attempt < PORT_ATTEMPTS && is_worth_another(&error) => attempt += 1,
             Err(error) => return Err(error),
         }
     }
@@ -536,14 +536,17 @@ fn ready(level: super::LogLevel, line: &'static str, address: SocketAddr) -> Rea
     }
 }
 
-fn is_port_taken(error: &RigError) -> bool {
-    matches!(
-        error,
+/// Whether another start may go better: somebody else was faster at the port, or the agent, which has one
+/// second at the start of a proxy, was too slow on a machine that does too much at once.
+fn is_worth_another(error: &RigError) -> bool {
+    match error {
         RigError::Ended {
-            port_taken: true,
+            port_taken,
+            last_line,
             ..
-        }
-    )
+        } => *port_taken || last_line.contains("failed-to-initialize-metron-client"),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
