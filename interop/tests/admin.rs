@@ -171,9 +171,11 @@ async fn pages_of_others_get_nowhere() {
     let port = place.rsplit_once(':').unwrap().1;
     for headers in [
         vec!["Host: attacker.example"],
+        vec!["Host: localhost.attacker.example"],
         vec![],
         vec![&host, "Origin: http://attacker.example"],
         vec![&host, "Origin: null"],
+        vec![&host, "Origin: http://localhost:1"],
     ] {
         assert_eq!(
             ask(&place, &delete, &headers, "").await.0,
@@ -186,12 +188,15 @@ async fn pages_of_others_get_nowhere() {
             "{headers:?}"
         );
     }
-    let named = [
-        format!("Host: localhost:{port}"),
-        format!("Origin: http://localhost:{port}"),
-    ];
-    let named: Vec<&str> = named.iter().map(String::as_str).collect();
-    assert_eq!(ask(&place, "GET /", &named, "").await.0, 200);
+    // The page itself, also where ssh -L leads to the server from another port.
+    for port in [port, "9000"] {
+        let named = [
+            format!("Host: localhost:{port}"),
+            format!("Origin: http://localhost:{port}"),
+        ];
+        let named: Vec<&str> = named.iter().map(String::as_str).collect();
+        assert_eq!(ask(&place, "GET /", &named, "").await.0, 200);
+    }
     assert_eq!(raw.run(0, "echo in").await.unwrap().stdout, b"in\n");
 }
 
@@ -282,7 +287,7 @@ async fn from_elsewhere_only_with_a_certificate() {
     let (good, good_key) = identity(dir.path(), &ours, "operator");
     let (bad, bad_key) = identity(dir.path(), &theirs, "stranger");
     let cell = cell(json!({
-        "admin_address": "0.0.0.0:0", "admin_ca_cert": path("ca"),
+        "admin_address": "127.0.0.1:0", "admin_ca_cert": path("ca"),
         "admin_server_cert": path("server.crt"), "admin_server_key": path("server.key"),
     }))
     .await;

@@ -22,7 +22,6 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::listener::UNIX_HOST;
 use super::settings::UNIX;
 use crate::config::File;
 use crate::platform::tls::{self, DEFAULT_SESSION_CACHE, Identity, Policy};
@@ -227,7 +226,7 @@ impl Server {
         if let Some(path_of_socket) = self.address.strip_prefix(UNIX) {
             let stream = UnixStream::connect(path_of_socket).await;
             let stream = stream.map_err(|error| self.unreachable(&error))?;
-            return converse(stream, UNIX_HOST, method, path, body).await;
+            return converse(stream, "localhost", method, path, body).await;
         }
         let stream = TcpStream::connect(&self.address).await;
         let stream = stream.map_err(|error| self.unreachable(&error))?;

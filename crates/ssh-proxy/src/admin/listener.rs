@@ -1,15 +1,19 @@
 //! The ways to the admin server.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::future::pending;
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use connector::os_text;
+use rustix::fs::{Mode, fchmod};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
+};
 use rustls::ServerConfig;
 use ssh_tokio::serve::{self, ACCEPT_PAUSE};
 use tokio::net::{TcpListener, UnixListener};
@@ -29,10 +33,10 @@ use crate::sessions::Sessions;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The socket is for whoever runs the proxy alone.
-const SOCKET_MODE: u32 = 0o600;
+const SOCKET_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
-/// What a request over a Unix socket may name as its host.
-pub(super) const UNIX_HOST: &str = "localhost";
+/// Connections that wait to be accepted; operators come one by one.
+const BACKLOG: i32 = 16;
 
 /// A way to the server, ready to accept.
 #[derive(Debug)]
@@ -50,13 +54,22 @@ pub(crate) enum Listener {
 pub(crate) struct Socket {
     listener: UnixListener,
     path: PathBuf,
+    /// Which file it is, by device and number.
+    file: Option<(u64, u64)>,
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // Somebody may have tidied up already.
-        let _ = fs::remove_file(&self.path);
+        // Somebody may have tidied up, or put another in its place.
+        if self.file.is_some() && identity(&self.path) == self.file {
+            let _ = fs::remove_file(&self.path);
+        }
     }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let file = fs::symlink_metadata(path).ok()?;
+    Some((file.dev(), file.ino()))
 }
 
 impl Listener {
@@ -88,7 +101,7 @@ impl Listener {
         info!(address = told, "serving-admin");
         match self {
             Self::Loopback(listener) => {
-                let admin = Admin::new(sessions, names(&listener));
+                let admin = Admin::local(sessions);
                 server::serve(listener, move |request| {
                     let admin = admin.clone();
                     async move { admin.answer(request).await }
@@ -96,25 +109,15 @@ impl Listener {
                 .await;
             }
             Self::Unix(socket) => {
-                let admin = Admin::new(sessions, vec![UNIX_HOST.to_owned()]);
+                let admin = Admin::local(sessions);
                 serve_socket(&socket.listener, &admin).await;
             }
             Self::Tls(listener, files) => {
-                // The certificate says who may ask; a browser names whatever name it was given.
-                let admin = Admin::new(sessions, Vec::new());
+                let admin = Admin::proven(sessions);
                 serve_tls(listener, &files, &admin).await;
             }
         }
     }
-}
-
-/// What a browser on this machine may call the server at `listener`.
-fn names(listener: &TcpListener) -> Vec<String> {
-    let Ok(address) = listener.local_addr() else {
-        return vec![UNIX_HOST.to_owned()];
-    };
-    let port = address.port();
-    vec![address.to_string(), format!("localhost:{port}")]
 }
 
 async fn converse<S>(stream: S, admin: Admin)
@@ -177,11 +180,15 @@ fn socket(path: &Path) -> io::Result<Socket> {
     if is_socket && StdUnixStream::connect(path).is_err() {
         fs::remove_file(path)?;
     }
-    let listener = UnixListener::bind(path)?;
-    let socket = Socket {
-        listener,
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    // Before there is a file that somebody else could open: it gets the mode of the socket.
+    fchmod(&socket, SOCKET_MODE)?;
+    bind(&socket, &SocketAddrUnix::new(path)?)?;
+    listen(&socket, BACKLOG)?;
+    Ok(Socket {
+        listener: UnixListener::from_std(socket.into())?,
         path: path.to_owned(),
-    };
-    fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE))?;
-    Ok(socket)
+        file: identity(path),
+    })
 }

@@ -10,8 +10,8 @@
 //! | `page/`      | the page that a browser shows, as it is sent                                 |
 //!
 //! On this machine nobody has to log in, so that pages of others that run in the operator's browser must not
-//! get through: a request has to name this server as its host, and one that changes something may come
-//! from no other origin. What users sent is text for the page, never markup.
+//! get through: a request has to name this machine as its host, at whatever port (`ssh -L` brings operators
+//! here from theirs), and may come from no other origin. What users sent is text for the page, never markup.
 
 use std::sync::Arc;
 
@@ -79,9 +79,12 @@ type Answer = Response<Full<Bytes>>;
 #[derive(Debug, Clone)]
 pub(crate) struct Admin {
     sessions: Arc<Sessions>,
-    /// Hosts that a request may name; empty for any, where clients have proven themselves.
-    hosts: Arc<[String]>,
+    /// Whether a request may name any host, since clients have proven themselves.
+    is_proven: bool,
 }
+
+/// What this machine is called by who is on it.
+const HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 /// What comes with a wish to end a session.
 #[derive(Debug, Default, Deserialize)]
@@ -91,10 +94,20 @@ struct Farewell {
 }
 
 impl Admin {
-    /// A server for `sessions`, which answers those who name one of `hosts`.
-    fn new(sessions: Arc<Sessions>, hosts: Vec<String>) -> Self {
-        let hosts = hosts.into();
-        Self { sessions, hosts }
+    /// A server for whoever is on this machine.
+    fn local(sessions: Arc<Sessions>) -> Self {
+        Self {
+            sessions,
+            is_proven: false,
+        }
+    }
+
+    /// A server for those who have shown a certificate.
+    fn proven(sessions: Arc<Sessions>) -> Self {
+        Self {
+            sessions,
+            is_proven: true,
+        }
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Answer {
@@ -123,7 +136,7 @@ impl Admin {
     fn refuses<B>(&self, request: &Request<B>) -> Option<&'static str> {
         let host = request.headers().get(HOST);
         let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
-        if !self.hosts.is_empty() && !self.hosts.iter().any(|ours| ours == host) {
+        if !self.is_proven && !is_this_machine(host) {
             return Some("this server has another name\n");
         }
         let origin = request.headers().get(ORIGIN)?;
@@ -177,6 +190,14 @@ impl Admin {
         let sessions: Vec<View<'_>> = listed.iter().map(|session| View::of(session)).collect();
         json(&json!({"total": total, "next": next, "sessions": sessions}))
     }
+}
+
+/// Whether `host` of a request is a name of this machine, with any port or none.
+fn is_this_machine(host: &str) -> bool {
+    HOSTS.iter().any(|ours| {
+        host.strip_prefix(ours)
+            .is_some_and(|port| port.is_empty() || port.starts_with(':'))
+    })
 }
 
 /// Ends `session` with the message in `body`.
