@@ -253,6 +253,46 @@ async fn what_is_wrong_with_the_file() {
     }
 }
 
+/// Nothing of it keeps a proxy from serving, but no operator wants it so.
+#[tokio::test]
+async fn what_is_odd_is_told() {
+    let patient = Patient::new().await;
+    let stranger = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let taken = stranger.local_addr().unwrap().to_string();
+    for (changes, id, words) in [
+        (
+            json!({"require_host_fingerprnt": true}),
+            "config",
+            "require_host_fingerprnt is no key; require_host_fingerprint is",
+        ),
+        (
+            json!({"address": taken}),
+            "addresses",
+            "is in use by something else",
+        ),
+        (
+            json!({"enable_cf_auth": false, "enable_diego_auth": false}),
+            "realms",
+            "nobody can log in",
+        ),
+        (
+            json!({"skip_cert_verify": true}),
+            "cf-verification",
+            "not verified",
+        ),
+    ] {
+        let (code, checks) = patient.examined(&changes).await;
+        assert_eq!(code, 0, "{checks:#?}");
+        let odd: Vec<&Value> = checks
+            .iter()
+            .filter(|check| check["state"] == "warning")
+            .collect();
+        assert_eq!(odd.len(), 1, "{odd:#?}");
+        assert_eq!(odd[0]["id"], id);
+        assert!(odd[0]["seen"].as_str().unwrap().contains(words), "{odd:#?}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_wrong_with_uaa_and_cloud_controller() {
     let patient = Patient::new().await;
@@ -302,13 +342,15 @@ async fn what_is_wrong_with_bbs_and_the_loggregator_agent() {
 
     // It asks for certificates that we do not have.
     cell.bbs().show(&good, &others).unwrap();
-    patient.suffers(json!({}), "bbs", "").await;
+    patient.suffers(json!({}), "bbs", "alert").await;
     cell.bbs().show(&good, cell.authority()).unwrap();
     cell.bbs().set_fault(Fault::Hang);
     patient.suffers(json!({}), "bbs", "timed out").await;
     cell.bbs().set_fault(Fault::None);
     cell.bbs().stop().await;
-    patient.suffers(json!({}), "bbs", "").await;
+    patient
+        .suffers(json!({}), "bbs", "connection refused")
+        .await;
     cell.bbs().start_again().await.unwrap();
 
     // A port at which nobody listens.
@@ -319,7 +361,9 @@ async fn what_is_wrong_with_bbs_and_the_loggregator_agent() {
     let mut agent = config["loggregator"].clone();
     agent["loggregator_api_port"] = bound.local_addr().unwrap().port().into();
     let away = json!({"loggregator": agent});
-    patient.suffers(away, "loggregator", "").await;
+    patient
+        .suffers(away, "loggregator", "connection refused")
+        .await;
     assert_eq!(patient.examined(&json!({})).await.0, 0);
 }
 

@@ -13,7 +13,7 @@ use crate::platform::tls::Policy;
 use crate::settings::{Exit, Problems};
 
 /// What comes before the path of a Unix socket.
-pub(super) const UNIX: &str = "unix:";
+pub(crate) const UNIX: &str = "unix:";
 
 const ACTION: &str = "failed-to-configure-admin-server";
 

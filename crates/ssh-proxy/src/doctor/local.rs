@@ -1,12 +1,13 @@
 //! What can be told without asking anybody: what the file says, the files that it names, the ports.
 
-use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{self, Read as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use ssh_proto::key::PrivateKey;
 
 use super::report::Report;
-use crate::admin::settings::AdminSettings;
+use crate::admin::settings::{AdminSettings, UNIX};
 use crate::audit::settings::AuditSettings;
 use crate::config::File;
 use crate::edge::settings as edge;
@@ -20,6 +21,12 @@ const SOON: i64 = 30;
 
 /// Shorter RSA keys are below what auditors ask for today.
 const LEAST_RSA_BITS: usize = 3072;
+
+/// How proxies of Diego begin.
+const IDENTIFICATION: &[u8; 23] = b"SSH-2.0-diego-ssh-proxy";
+
+/// How long one may take to say so.
+const GREETING: Duration = Duration::from_secs(2);
 
 /// What else has to be asked, as far as it can be.
 #[derive(Default)]
@@ -210,7 +217,7 @@ fn certificates(file: &File, report: &mut Report) {
     }
 }
 
-/// Whether the ports can be had. That they are taken is right where the proxy runs.
+/// Whether the ports can be had. That they are taken is right where the proxy runs, and by it alone.
 fn addresses(file: &File, report: &mut Report) {
     let mut wanted = vec![("address", &file.address)];
     if !file.disable_health_check_server {
@@ -219,8 +226,9 @@ fn addresses(file: &File, report: &mut Report) {
     for (key, address) in [
         ("debug_address", &file.debug_address),
         ("metrics_address", &file.metrics_address),
+        ("admin_address", &file.admin_address),
     ] {
-        if !address.is_empty() {
+        if !address.is_empty() && !address.starts_with(UNIX) {
             wanted.push((key, address));
         }
     }
@@ -231,23 +239,39 @@ fn addresses(file: &File, report: &mut Report) {
             .collect::<Option<Vec<_>>>()
     });
     let Some(addresses) = addresses else { return };
-    let mut told = Vec::new();
-    let mut broken = Vec::new();
+    let (mut told, mut taken, mut broken) = (Vec::new(), false, Vec::new());
     for (key, address) in addresses {
-        match listen(address) {
-            Ok(()) => told.push(format!("{key} {address} is free")),
+        match TcpListener::bind(address) {
+            Ok(_) => told.push(format!("{key} {address} is free")),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                told.push(format!("{key} {address} is in use"));
+                let is_ours = key != "address" || is_a_proxy(address);
+                taken |= !is_ours;
+                let by = if is_ours { "" } else { " by something else" };
+                told.push(format!("{key} {address} is in use{by}"));
             }
             Err(error) => broken.push(format!("{key}: {address}: {error}")),
         }
     }
-    match broken.is_empty() {
-        true => report.ok("addresses", told.join(", ")),
-        false => report.broken("addresses", broken.join(", "), remedy),
+    if !broken.is_empty() {
+        report.broken("addresses", broken.join(", "), remedy);
+    } else if taken {
+        let remedy = "See what listens there (`ss -ltnp`): the proxy cannot start beside it.";
+        report.warning("addresses", told.join(", "), remedy);
+    } else {
+        report.ok("addresses", told.join(", "));
     }
 }
 
-fn listen(address: SocketAddr) -> io::Result<()> {
-    TcpListener::bind(address).map(drop)
+/// Whether who listens at `address` says that it is an SSH proxy of Diego, ours or another.
+fn is_a_proxy(address: SocketAddr) -> bool {
+    let here = match address.ip() {
+        ip if ip.is_unspecified() => SocketAddr::from((Ipv4Addr::LOCALHOST, address.port())),
+        _ => address,
+    };
+    let mut said = [0; IDENTIFICATION.len()];
+    let heard = TcpStream::connect_timeout(&here, GREETING).and_then(|mut stream| {
+        stream.set_read_timeout(Some(GREETING))?;
+        stream.read_exact(&mut said)
+    });
+    heard.is_ok() && said == *IDENTIFICATION
 }

@@ -14,8 +14,11 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use goflag::{Flag, Kind};
+use serde::Deserialize as _;
+use serde_json::{Map, Value};
+use ssh_proto::wire::printable;
 
-use crate::config::File;
+use crate::config::{File, reference};
 use crate::platform::tls;
 use report::Report;
 
@@ -29,6 +32,12 @@ const EXIT_BROKEN: u8 = 1;
 
 /// Called wrongly.
 const EXIT_USAGE: u8 = 2;
+
+/// Bytes of a key that can be a misspelt one.
+const LONGEST_KEY: usize = 64;
+
+/// Letters that may be wrong in it.
+const MOST_SLIPS: usize = 2;
 
 /// The flags.
 const FLAGS: &[Flag] = &[
@@ -126,7 +135,6 @@ async fn examine(path: &str, wanted: Option<instance::Wanted>) -> Report {
 /// The file, as far as it can be read.
 fn read(path: &str, report: &mut Report) -> Option<File> {
     const CONFIG: &str = "config";
-    let remedy = "Correct these keys in the file; the proxy ignores those that it does not know.";
     let text = match tls::read(path) {
         Ok(text) => text,
         Err(error) => {
@@ -134,14 +142,89 @@ fn read(path: &str, report: &mut Report) -> Option<File> {
             return None;
         }
     };
-    match File::parse(&text) {
-        Ok(file) => {
-            report.ok(CONFIG, format!("{path} can be read"));
-            Some(file)
-        }
+    let file = match File::parse(&text) {
+        Ok(file) => file,
         Err(problems) => {
+            let remedy = "Correct the file at these places; `ssh-proxy config` explains each key.";
             report.broken(CONFIG, problems.join("; "), remedy);
-            None
+            return None;
         }
+    };
+    let unknown = misspelt(&text);
+    match unknown.is_empty() {
+        true => report.ok(CONFIG, format!("{path} can be read")),
+        false => {
+            let remedy = "Correct these keys: the proxy does not know them, and ignores them.";
+            report.warning(CONFIG, unknown.join("; "), remedy);
+        }
+    }
+    Some(file)
+}
+
+/// Keys that nobody knows and that look like one that is known. Others may be another program's.
+fn misspelt(text: &[u8]) -> Vec<String> {
+    let keys = reference::keys().into_iter().map(|key| key.name);
+    let known: Vec<String> = keys.filter(|name| !name.contains('.')).collect();
+    let mut json = serde_json::Deserializer::from_slice(text);
+    let object = Map::<String, Value>::deserialize(&mut json).unwrap_or_default();
+    let keys = object.keys().map(|key| key.to_ascii_lowercase());
+    keys.filter(|key| !known.contains(key) && key.len() <= LONGEST_KEY)
+        .filter_map(|key| {
+            let meant = known.iter().min_by_key(|known| distance(known, &key))?;
+            (distance(meant, &key) <= MOST_SLIPS).then(|| {
+                format!(
+                    "{} is no key; {meant} is",
+                    printable(key.as_bytes(), LONGEST_KEY)
+                )
+            })
+        })
+        .collect()
+}
+
+/// How many letters have to be put in, taken away or changed to make `from` of `to` (Levenshtein).
+fn distance(from: &str, to: &str) -> usize {
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (index, letter) in from.bytes().enumerate() {
+        let mut above_left = std::mem::replace(row.first_mut().unwrap_or(&mut 0), index + 1);
+        let mut left = index + 1;
+        for (cell, other) in row.iter_mut().skip(1).zip(to.bytes()) {
+            let changed = above_left + usize::from(letter != other);
+            above_left = *cell;
+            left = changed.min(left + 1).min(*cell + 1);
+            *cell = left;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slips_are_counted() {
+        for (from, to, slips) in [
+            ("address", "adress", 1),
+            ("address", "address", 0),
+            ("policy", "polcy", 1),
+            ("", "abc", 3),
+            ("login_timeout", "logn_timeot", 2),
+            ("host_key", "hostkeys", 2),
+        ] {
+            assert_eq!(distance(from, to), slips, "{from} {to}");
+            assert_eq!(distance(to, from), slips, "{to} {from}");
+        }
+    }
+
+    #[test]
+    fn only_what_looks_like_a_key_is_told() {
+        let text = br#"{"adress": 1, "Host_Key": "x", "nats_password": "x", "require_host_fingerprnt": true}"#;
+        assert_eq!(
+            misspelt(text),
+            [
+                "adress is no key; address is",
+                "require_host_fingerprnt is no key; require_host_fingerprint is"
+            ]
+        );
     }
 }
