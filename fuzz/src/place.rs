@@ -77,7 +77,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         env::set_current_dir(&self.before).expect("it was there before");
-        let limit = self.limit_before.clone();
+        let limit = self.limit_before;
         setrlimit(Resource::Fsize, limit).expect("it was so before");
     }
 }
