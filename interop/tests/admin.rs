@@ -14,7 +14,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use devcell::bbs::messages::MetricTag;
 use devcell::certs::Request;
 use devcell::rig::Binaries;
 use devcell::{Cell, CellOptions};
@@ -32,13 +31,6 @@ async fn cell(proxy_config: Value) -> Cell {
         ..options()
     };
     Cell::start(options).await.unwrap()
-}
-
-/// Where the proxy says that its admin server is.
-async fn place(cell: &Cell) -> String {
-    let line = cell.proxy().wait_for_log("serving-admin").await.unwrap();
-    let line: Value = serde_json::from_str(&line).unwrap();
-    line["data"]["address"].as_str().unwrap().to_owned()
 }
 
 /// Status and body of the answer to a request with these headers.
@@ -106,7 +98,7 @@ const ENDED: &str = "an operator has ended your session";
 #[tokio::test]
 async fn a_session_is_shown_and_ended_with_a_message() {
     let cell = cell(json!({"admin_address": "127.0.0.1:0"})).await;
-    let place = place(&cell).await;
+    let place = cell.admin_address().await.unwrap();
     let host = format!("Host: {place}");
     assert!(sessions(&place).await.is_empty());
     let login = cell.cf_login(0).unwrap();
@@ -163,7 +155,7 @@ async fn a_session_is_shown_and_ended_with_a_message() {
 #[tokio::test]
 async fn pages_of_others_get_nowhere() {
     let cell = cell(json!({"admin_address": "127.0.0.1:0"})).await;
-    let place = place(&cell).await;
+    let place = cell.admin_address().await.unwrap();
     let mut raw = Raw::login(&proxy_door(&cell)).await.unwrap();
     let id = sessions(&place).await[0]["session_id"].clone();
     let delete = format!("DELETE /sessions/{}", id.as_str().unwrap());
@@ -208,7 +200,7 @@ async fn a_unix_socket_and_the_commands() {
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
     let at = format!("unix:{}", socket.display());
     let cell = cell(json!({"admin_address": at})).await;
-    assert_eq!(place(&cell).await, at);
+    assert_eq!(cell.admin_address().await.unwrap(), at);
     let mode = fs::metadata(&socket).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let admin = format!("-admin={at}");
@@ -291,7 +283,8 @@ async fn from_elsewhere_only_with_a_certificate() {
         "admin_server_cert": path("server.crt"), "admin_server_key": path("server.key"),
     }))
     .await;
-    let port = place(&cell).await.rsplit_once(':').unwrap().1.to_owned();
+    let address = cell.admin_address().await.unwrap();
+    let (_, port) = address.rsplit_once(':').unwrap();
     let _raw = Raw::login(&proxy_door(&cell)).await.unwrap();
     let list = async |certificate: &Path, key: &Path| {
         let (certificate, key) = (certificate.display(), key.display());
@@ -371,18 +364,7 @@ impl Browser {
 #[tokio::test]
 async fn the_page_in_a_browser_shows_follows_and_ends_sessions() {
     let cell = cell(json!({"admin_address": "127.0.0.1:0"})).await;
-    cell.bbs().update(|state| {
-        for (name, value) in [
-            ("app_name", "dora"),
-            ("space_name", "development"),
-            ("organization_name", "acme"),
-        ] {
-            let (fixed, dynamic) = (value.to_owned(), 0);
-            let tag = MetricTag { fixed, dynamic };
-            state.desired[0].metric_tags.insert(name.to_owned(), tag);
-        }
-    });
-    let place = place(&cell).await;
+    let place = cell.admin_address().await.unwrap();
     let mut browser = Browser::open(&format!("http://{place}/"));
     let nobody = "document.querySelector('#nobody')?.hidden === false";
     browser.until(nobody).await;
@@ -399,7 +381,7 @@ async fn the_page_in_a_browser_shows_follows_and_ends_sessions() {
         .await;
     for shown in [
         login.user.as_str(),
-        "acme / development / dora",
+        "devcell-org / devcell-space / devcell",
         "127.0.0.1:",
     ] {
         assert!(text.as_str().unwrap().contains(shown), "{text}");

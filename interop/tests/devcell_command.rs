@@ -166,6 +166,37 @@ async fn programs_get_codes_from_uaa() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_in_can_be_watched() {
+    let mut devcell = Devcell::start(&["--json", "--port", "0"]);
+    let summary = Summary::of(&devcell.line().await);
+    let mut command = Command::new("sshpass");
+    command.env("SSHPASS", summary.text("/cf/logins/1/password"));
+    let line = summary.ssh_as("/cf/logins/1") + " 'echo in; sleep 1000'";
+    command.args(["-e", "sh", "-c", &line]);
+    let session = process::Process::start(command);
+    assert!(
+        session.stdout.has("in\n").await,
+        "{}",
+        session.stderr.text()
+    );
+
+    let (page, metrics) = (summary.text("/admin"), summary.text("/metrics"));
+    let curl = format!("curl -sS --fail {page} {page}sessions {metrics}");
+    let output = paste(&curl, "").await;
+    for shown in [
+        "<!doctype html>",
+        summary.text("/cf/logins/1/user"),
+        "devcell-space",
+        "ssh_proxy_sessions 1\n",
+    ] {
+        assert!(text(&output).contains(shown), "{shown}: {output:?}");
+    }
+    devcell.signal(Signal::INT);
+    assert_eq!(devcell.end().await.0.code(), Some(0));
+    assert_eq!(session.finish().await.status.code(), Some(255));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn it_leaves_nothing_behind() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let mut devcell = Devcell::start(&["--json", "--port", "0", "--instances", "3"]);

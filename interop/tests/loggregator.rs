@@ -67,8 +67,11 @@ async fn a_visit_is_four_envelopes() {
     let cell = Cell::start(options()).await.unwrap();
     let tags = HashMap::from([
         ("app_name".to_owned(), tag("dora", 0)),
-        ("process_instance_id".to_owned(), tag("", 2)),
-        ("instance_id".to_owned(), tag("", 1)),
+        (
+            "process_instance_id".to_owned(),
+            tag("", MetricTag::INSTANCE_GUID),
+        ),
+        ("instance_id".to_owned(), tag("", MetricTag::INDEX)),
     ]);
     let instance_guid = cell.bbs().update(|state| {
         state.desired[0].metric_tags = tags;

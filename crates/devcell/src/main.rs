@@ -13,11 +13,15 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use devcell::rig::RigError;
 use devcell::{Cell, CellOptions};
+use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use compile::CompileError;
 use enter::Enter;
 use summary::{Summary, Tour};
+
+/// Where the proxy may be watched.
+const ANY_PORT: &str = "127.0.0.1:0";
 
 /// What ends the command with exit code 1. Every text is one line.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +95,7 @@ fn run(arguments: &ArgMatches) -> Result<(), Failure> {
         instances: instances.into(),
         proxy_port: (port != 0).then_some(port),
         cf_auth: true,
+        proxy_config: json!({"admin_address": ANY_PORT, "metrics_address": ANY_PORT}),
         ..CellOptions::default()
     };
     // Before the build: it can take minutes, and a taken port is known at once.
@@ -110,7 +115,7 @@ async fn serve(options: CellOptions, json: bool) -> Result<(), Failure> {
         // Dropping the half-started cell ends what it had started.
         () = stop.wait() => return Ok(()),
     };
-    let summary = Summary::of(&cell)?;
+    let summary = Summary::of(&cell).await?;
     let ended = if json {
         print(&summary.json()?)?;
         tokio::select! {

@@ -21,6 +21,9 @@ pub(crate) struct Summary {
     known_hosts: PathBuf,
     process_guid: String,
     health: String,
+    /// The page of the live sessions.
+    admin: String,
+    metrics: String,
     pids: Vec<Pid>,
     cf: Cf,
 }
@@ -46,7 +49,7 @@ struct Pid {
 }
 
 impl Summary {
-    pub(crate) fn of(cell: &Cell) -> Result<Self, RigError> {
+    pub(crate) async fn of(cell: &Cell) -> Result<Self, RigError> {
         let instances = 0..cell.logins().len();
         let daemons = instances.clone().filter_map(|index| cell.daemon(index));
         let pid = |process: &Process| {
@@ -62,6 +65,8 @@ impl Summary {
             known_hosts: cell.known_hosts(),
             process_guid: cell.process_guid().to_owned(),
             health: format!("http://{}/", cell.health_address()),
+            admin: format!("http://{}/", cell.admin_address().await?),
+            metrics: format!("http://{}/metrics", cell.metrics_address().await?),
             pids: std::iter::once(cell.proxy())
                 .chain(daemons)
                 .filter_map(pid)
@@ -126,6 +131,11 @@ impl Summary {
             "\nThe proxy's host key is {}.\nThe file in the lines above holds that key, so ssh \
              neither asks about it nor writes to\nyour own known_hosts.",
             self.host_key_sha256
+        )?;
+        writeln!(
+            out,
+            "\nWho is in, as operators see it, to look at and to end; and the metrics:\n\n  {}\n  {}",
+            self.admin, self.metrics
         )?;
         writeln!(out, "\nCtrl-C stops everything and leaves nothing behind.")
     }
@@ -248,6 +258,8 @@ mod tests {
             known_hosts: "/tmp/devcell-x/known_hosts".into(),
             process_guid: "guid".to_owned(),
             health: "http://127.0.0.1:4000/".to_owned(),
+            admin: "http://127.0.0.1:4001/".to_owned(),
+            metrics: "http://127.0.0.1:4002/metrics".to_owned(),
             pids: vec![Pid {
                 name: "ssh-proxy".to_owned(),
                 pid: 7,
@@ -281,6 +293,8 @@ mod tests {
         assert_eq!(value["logins"][1]["password"], "secret");
         assert_eq!(value["host_key_sha256"], "SHA256:abc");
         assert_eq!(value["known_hosts"], "/tmp/devcell-x/known_hosts");
+        assert_eq!(value["admin"], "http://127.0.0.1:4001/");
+        assert_eq!(value["metrics"], "http://127.0.0.1:4002/metrics");
         assert_eq!(value["pids"][0]["pid"], 7);
         assert_eq!(value["cf"]["logins"][1]["password"], "code-1");
         assert_eq!(value["cf"]["authorization"], "bearer x");
@@ -300,6 +314,7 @@ mod tests {
         }
         assert!(text.contains("SHA256:abc"));
         assert!(text.contains("password: secret"));
+        assert!(text.contains("\n  http://127.0.0.1:4001/\n  http://127.0.0.1:4002/metrics\n"));
     }
 
     #[test]

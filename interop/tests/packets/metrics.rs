@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use devcell::Cell;
-use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -23,9 +22,7 @@ pub async fn get(address: SocketAddr, path: &str) -> String {
 
 /// Where the proxy says that it serves metrics.
 pub async fn address(cell: &Cell) -> SocketAddr {
-    let line = cell.proxy().wait_for_log("serving-metrics").await.unwrap();
-    let line: Value = serde_json::from_str(&line).unwrap();
-    line["data"]["address"].as_str().unwrap().parse().unwrap()
+    cell.metrics_address().await.unwrap().parse().unwrap()
 }
 
 pub async fn scrape(address: SocketAddr) -> Scrape {

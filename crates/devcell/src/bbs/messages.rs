@@ -353,9 +353,17 @@ pub struct MetricTag {
     /// The value itself, when `dynamic` is 0.
     #[prost(string, tag = "1")]
     pub fixed: String,
-    /// 1: the instance's index; 2: the instance's guid.
+    /// Which value of the instance it is otherwise: [`INDEX`](Self::INDEX) or
+    /// [`INSTANCE_GUID`](Self::INSTANCE_GUID).
     #[prost(int32, tag = "2")]
     pub dynamic: i32,
+}
+
+impl MetricTag {
+    /// The instance's index.
+    pub const INDEX: i32 = 1;
+    /// The instance's guid.
+    pub const INSTANCE_GUID: i32 = 2;
 }
 
 #[cfg(test)]

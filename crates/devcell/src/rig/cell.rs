@@ -149,6 +149,29 @@ impl Cell {
         self.health_address
     }
 
+    /// Where the proxy serves metrics, if its configuration has a `metrics_address`.
+    pub async fn metrics_address(&self) -> Result<String, RigError> {
+        self.serves("serving-metrics").await
+    }
+
+    /// Where the proxy's admin server is, if its configuration has an `admin_address`: `unix:` and a
+    /// path, if it has that.
+    pub async fn admin_address(&self) -> Result<String, RigError> {
+        self.serves("serving-admin").await
+    }
+
+    /// The address that the proxy logs with this message.
+    async fn serves(&self, message: &str) -> Result<String, RigError> {
+        let line = self.proxy.wait_for_log(message).await?;
+        let told = serde_json::from_str::<Value>(&line).unwrap_or_default();
+        let address = told.pointer("/data/address").and_then(Value::as_str);
+        address.map(str::to_owned).ok_or_else(|| RigError::Silent {
+            name: self.proxy.name().to_owned(),
+            expected: format!("{message} with an address"),
+            last_line: line.clone(),
+        })
+    }
+
     /// The guid of the app's one process.
     pub fn process_guid(&self) -> &str {
         &self.app.process_guid
@@ -397,6 +420,7 @@ async fn start_app(
 ) -> Result<Vec<Daemon>, RigError> {
     let route = config::route(app, other_key, options);
     let mut desired = DesiredLrp::with_ssh_route(&app.process_guid, &app.guid, &route);
+    desired.metric_tags = config::metric_tags(app);
     desired.instances = i32::try_from(options.instances).unwrap_or(i32::MAX);
     around.bbs.update(|state| state.desired.push(desired));
 

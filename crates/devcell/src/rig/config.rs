@@ -1,6 +1,7 @@
 //! Owns what the programs are given: the options a test chooses, the proxy's JSON file, the
 //! daemon's command line and environment as Cloud Controller and a cell would make them.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,10 +10,15 @@ use serde_json::{Map, Value, json};
 
 use super::Binaries;
 use super::instance_tls::InstanceTls;
+use crate::bbs::messages::MetricTag;
 use crate::keys::{KeyKind, SshKey};
 
 /// The port of the SSH daemon inside every container.
 pub(super) const CONTAINER_PORT: u32 = 2222;
+
+const APP_NAME: &str = "devcell";
+const SPACE_NAME: &str = "devcell-space";
+const ORGANIZATION_NAME: &str = "devcell-org";
 
 /// How much a program logs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -227,6 +233,27 @@ pub(super) fn route(app: &App, other: &SshKey, options: &CellOptions) -> Value {
     route
 }
 
+/// The tags of the app's logs as Cloud Controller writes them: values, and numbers in place of those
+/// that only Diego knows.
+pub(super) fn metric_tags(app: &App) -> HashMap<String, MetricTag> {
+    let tags = [
+        ("source_id", app.guid.as_str(), 0),
+        ("process_id", &app.guid, 0),
+        ("process_type", "web", 0),
+        ("app_id", &app.guid, 0),
+        ("app_name", APP_NAME, 0),
+        ("space_name", SPACE_NAME, 0),
+        ("organization_name", ORGANIZATION_NAME, 0),
+        ("instance_id", "", MetricTag::INDEX),
+        ("process_instance_id", "", MetricTag::INSTANCE_GUID),
+    ];
+    let tag = |(name, fixed, dynamic): (&str, &str, i32)| {
+        let fixed = fixed.to_owned();
+        (name.to_owned(), MetricTag { fixed, dynamic })
+    };
+    tags.map(tag).into()
+}
+
 /// The program to start for a daemon, and the words that come before its flags.
 pub(super) fn daemon_program(found: &Path, options: &CellOptions) -> (PathBuf, Vec<OsString>) {
     match options.daemon_command.split_first() {
@@ -265,16 +292,16 @@ pub(super) fn daemon_env(
 ) -> Vec<(String, OsString)> {
     let application = json!({
         "application_id": app.guid,
-        "application_name": "devcell",
+        "application_name": APP_NAME,
         "application_uris": ["devcell.example.com"],
         "instance_id": instance_guid,
         "instance_index": index,
         "limits": {"disk": 1024, "fds": 16384, "mem": 256},
-        "name": "devcell",
-        "organization_name": "devcell-org",
+        "name": APP_NAME,
+        "organization_name": ORGANIZATION_NAME,
         "process_id": app.guid,
         "process_type": "web",
-        "space_name": "devcell-space",
+        "space_name": SPACE_NAME,
     });
     let texts = [
         ("CF_INSTANCE_ADDR", web.to_string()),
