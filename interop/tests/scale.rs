@@ -23,6 +23,7 @@ use pressure::gauge::Gauge;
 use pressure::{plain_cell, user_gets_in};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use ssh_proto::msg;
+use support::user::until;
 use support::{soak, tenth};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -49,6 +50,9 @@ const MOST_KB: u64 = 200 * 1024;
 
 /// One of many may cost so much more than one of few, in percent.
 const GROWTH: u64 = 20;
+
+/// So much of what all of them took may be kept when they have gone, in percent.
+const KEPT: u64 = 50;
 
 /// For so long nobody does anything, and the proxy may use so many hundredths of a second for it.
 const REST: Duration = Duration::from_secs(2);
@@ -188,6 +192,10 @@ async fn thousands_of_idle_sessions_cost_little_each_and_leave_nothing_behind() 
     proxy.has_given_back(descriptors[0]).await;
     daemon.has_given_back(descriptors[1]).await;
     user_gets_in(&door).await;
+    for (index, program) in [proxy, daemon].into_iter().enumerate() {
+        let most = before[index] + looks[looks.len() - 1][index].kb * KEPT / 100;
+        until("memory goes back", || program.resident_kb() <= most).await;
+    }
     println!(
         "afterwards: proxy {} kB, daemon {} kB more",
         proxy.resident_kb().saturating_sub(before[0]),

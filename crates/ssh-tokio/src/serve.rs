@@ -25,6 +25,9 @@ const PROBES: u32 = 3;
 /// After a request to stop, connections get this long to send their last words.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Fewer connections than this leave too little behind to look for it.
+const FLOOD: usize = 16;
+
 /// Connections that are taken from the queue of a listener before it is closed: as many as the longest
 /// queue that Linux makes by default (net.core.somaxconn). More come only where a successor listens on
 /// the same socket, and those are its.
@@ -80,6 +83,7 @@ pub async fn serve_and_drain<F>(
             drop(permit);
         });
     };
+    let mut tide = Tide::default();
     let mut close = std::pin::pin!(close);
     loop {
         let next = async {
@@ -93,9 +97,14 @@ pub async fn serve_and_drain<F>(
         };
         tokio::select! {
             () = &mut close => break,
-            Some(_) = tasks.join_next() => {}
+            Some(_) = tasks.join_next() => if tide.has_gone_out(tasks.len()) {
+                heap::trim();
+            },
             accepted = next => match accepted {
-                Ok((stream, peer, permit)) => start(&mut tasks, stream, peer, permit),
+                Ok((stream, peer, permit)) => {
+                    start(&mut tasks, stream, peer, permit);
+                    tide.is_at(tasks.len());
+                }
                 Err(error) if is_about_one_connection(&error) => {}
                 Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
             }
@@ -113,6 +122,28 @@ pub async fn serve_and_drain<F>(
     drop(running);
     // What is left after that goes with the set.
     let _ = tokio::time::timeout(STOP_TIMEOUT, all(&mut tasks)).await;
+}
+
+/// When a flood of connections is over, so that what they had of memory goes back for others to use:
+/// whenever half of them have gone.
+#[derive(Debug, Default)]
+struct Tide {
+    /// The most at a time since the memory went back last.
+    high: usize,
+}
+
+impl Tide {
+    fn is_at(&mut self, connections: usize) {
+        self.high = self.high.max(connections);
+    }
+
+    fn has_gone_out(&mut self, connections: usize) -> bool {
+        let low = self.high >= FLOOD && connections <= self.high / 2;
+        if low {
+            self.high = connections;
+        }
+        low
+    }
 }
 
 /// Waits for the end of all tasks.
@@ -172,6 +203,24 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
+
+    #[test]
+    fn a_flood_is_over_whenever_half_of_it_has_gone() {
+        let mut tide = Tide::default();
+        tide.is_at(FLOOD - 1);
+        assert!(!tide.has_gone_out(0));
+        for connections in 1..=100 {
+            tide.is_at(connections);
+        }
+        let out: Vec<usize> = (0..100)
+            .rev()
+            .filter(|left| tide.has_gone_out(*left))
+            .collect();
+        assert_eq!(out, [50, 25, 12]);
+        tide.is_at(FLOOD);
+        assert!(tide.has_gone_out(0));
+        assert!(!tide.has_gone_out(0));
+    }
 
     /// A server whose connections echo one byte, and say goodbye when they are told to stop. The two
     /// senders close it and end it.

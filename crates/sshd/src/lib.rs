@@ -47,4 +47,3 @@ pub mod sftp;
 mod sys;
 
 pub use sys::init::stay_behind;
-pub use sys::memory::share_one_heap;

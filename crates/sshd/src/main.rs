@@ -26,7 +26,7 @@ use sshd::environment::DaemonEnvironment;
 use sshd::listen::{self, ListenError};
 use sshd::secret;
 use sshd::server::Server;
-use sshd::{share_one_heap, stay_behind};
+use sshd::stay_behind;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -125,7 +125,8 @@ fn start() -> Result<u8, Failure> {
     if let Some(code) = stay_behind().map_err(Failure::Fork)? {
         return Ok(code);
     }
-    share_one_heap();
+    // Only the thread of the runtime allocates much.
+    heap::share_one();
     init_logging(&config.log)?;
     let keys = parse_keys(&config)?;
     if let Some(address) = &config.debug_address {

@@ -55,12 +55,16 @@ pub fn fronts(cell: &Cell) -> [Front<'_>; 2] {
     ]
 }
 
+/// One connection to BBS is kept for the next call, not two: descriptors are counted, and after many
+/// calls at a time there would be more of them.
+const TO_BBS: &str = "bbs_max_idle_conns_per_host";
+
 /// A cell of programs that log what operators see, with the times and bounds that they have by default.
 pub fn plain_cell() -> CellOptions {
     CellOptions {
         proxy_log_level: LogLevel::Info,
         daemon_log_level: LogLevel::Fatal,
-        proxy_config: json!({}),
+        proxy_config: json!({TO_BBS: 1}),
         // It is looked for at the start, in a time that a busy machine may not have.
         loggregator: false,
         ..options()
@@ -72,6 +76,7 @@ pub fn roomy(logins: usize, login_timeout: Duration) -> CellOptions {
     let seconds = login_timeout.as_secs();
     CellOptions {
         proxy_config: json!({
+            TO_BBS: 1,
             "max_unauthenticated_connections": logins,
             "login_timeout": format!("{seconds}s"),
         }),
