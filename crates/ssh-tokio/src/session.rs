@@ -91,9 +91,13 @@ impl<S: Socket> Session<S> {
         self.joint(channel).join(pipes);
     }
 
-    /// Drops the pipes of a channel, and what its sink has not taken.
+    /// Drops the pipes of a channel that has any, and what its sink has not taken.
     pub fn part(&mut self, channel: ChannelId) {
-        let joint = self.joint(channel);
+        // None is made for a channel that is gone: the next of its number would find it.
+        let mut joints = self.joints.iter_mut();
+        let Some((_, joint)) = joints.find(|(joined, _)| *joined == channel) else {
+            return;
+        };
         *joint = Joint {
             sink: SinkState::Gone,
             peer: joint.peer,
@@ -150,7 +154,11 @@ impl<S: Socket> Session<S> {
     fn take_events(&mut self, cx: &mut Context<'_>) -> Result<Taken, Error> {
         let now = now();
         loop {
-            let event = match self.connection.poll(now)? {
+            let polled = self.connection.poll(now);
+            if polled.is_err() {
+                self.flush(cx);
+            }
+            let event = match polled? {
                 connection::Event::NeedInput => return Ok(Taken::NeedsInput),
                 connection::Event::Transport(transport::Event::NeedOutput) => {
                     return Ok(Taken::NeedsOutput);
@@ -185,7 +193,8 @@ impl<S: Socket> Session<S> {
         }
     }
 
-    /// Hands on what waits: the owner may act on what came behind it, or look no more.
+    /// Hands on what waits: the owner may act on what came behind it, or look no more. That may be the
+    /// end of the connection, too.
     fn flush(&mut self, cx: &mut Context<'_>) {
         for (channel, joint) in &mut self.joints {
             let used = joint.flush(cx);

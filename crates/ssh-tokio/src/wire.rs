@@ -113,11 +113,24 @@ impl<S: Socket> Wire<S> {
                 Event::NeedInput => {
                     self.flush().await?;
                     self.stream.quick_ack();
-                    poll_fn(|cx| self.poll_read(cx)).await?;
+                    self.read().await?;
                 }
                 Event::NeedOutput => self.flush().await?,
                 event => return Ok(event),
             }
+        }
+    }
+
+    /// Reads once, or until the transport wants to know what time it is: a key exchange has a limit.
+    async fn read(&mut self) -> Result<(), Error> {
+        let until = self.transport.poll_timeout();
+        let read = poll_fn(|cx| self.poll_read(cx));
+        let Some(until) = until else {
+            return read.await;
+        };
+        match tokio::time::timeout_at(until.into(), read).await {
+            Ok(read) => read,
+            Err(_) => self.transport.handle_timeout(now()),
         }
     }
 

@@ -8,10 +8,12 @@
 
 use std::sync::Arc;
 
+use ssh_proto::Error;
 use ssh_proto::algorithm::Algorithms;
 use ssh_proto::auth::{Credential, Methods};
 use ssh_proto::connection::{ChannelId, Event as Message, Limits};
 use ssh_proto::crypto::random::SystemRandom;
+use ssh_proto::error::Reason;
 use ssh_proto::key::{PrivateKey, PublicKey};
 use ssh_proto::transport::Config;
 use ssh_tokio::session::{Event, Pipes, Session};
@@ -130,6 +132,57 @@ async fn a_channel_that_is_parted_is_closed_without_its_data() {
     let mut rest = Vec::new();
     taken.read_to_end(&mut rest).await.unwrap();
     assert!(rest.len() <= PIPE);
+}
+
+/// Few bytes wait for more, to be written with them.
+#[tokio::test]
+async fn what_came_with_the_end_of_the_connection_is_delivered() {
+    let [(mut server, at), (mut client, from)] = ends().await;
+    let (pipes, mut taken, _given) = pipes();
+    server.join(at, pipes);
+    let connection = client.connection();
+    connection.send_data(from, ssh_proto::connection::Stream::Data, b"last words");
+    let leaving = client.close(Error::Closed {
+        reason: Reason::ByApplication,
+        text: "gone".to_owned(),
+    });
+    let (end, _) = tokio::join!(server.next(), leaving);
+    assert!(matches!(end, Err(Error::Disconnected { .. })), "{end:?}");
+    drop(server);
+    let mut heard = String::new();
+    taken.read_to_string(&mut heard).await.unwrap();
+    assert_eq!(heard, "last words");
+}
+
+/// The number of a channel that has gone is the next one's.
+#[tokio::test]
+async fn parting_a_channel_that_has_gone_does_nothing_to_the_next() {
+    let [(mut server, at), (mut client, from)] = ends().await;
+    server.connection().close(at);
+    client.connection().close(from);
+    let closed = |channel| Event::Connection(Message::Closed { channel });
+    let (of_server, of_client) = tokio::join!(server.next(), client.next());
+    assert_eq!((of_server, of_client), (Ok(closed(at)), Ok(closed(from))));
+    server.part(at);
+    let next = client.connection().open("test", 1 << 20, 1 << 15, b"");
+    let next = next.unwrap();
+    assert!(matches!(
+        event(&mut server, &mut client).await,
+        Event::Connection(Message::ChannelOpen { channel, .. }) if channel == at
+    ));
+    server.connection().accept(at, 1 << 20, 1 << 15, b"");
+    event(&mut client, &mut server).await;
+    let connection = client.connection();
+    connection.send_data(next, ssh_proto::connection::Stream::Data, b"early");
+    connection.send_eof(next);
+    let eof = Event::Connection(Message::Eof { channel: at });
+    assert_eq!(event(&mut server, &mut client).await, eof);
+    let (pipes, mut taken, _given) = pipes();
+    server.join(at, pipes);
+    assert_eq!(event(&mut server, &mut client).await, Event::Sunk(at));
+    let mut heard = String::new();
+    taken.read_to_string(&mut heard).await.unwrap();
+    assert_eq!(heard, "early");
 }
 
 #[tokio::test]

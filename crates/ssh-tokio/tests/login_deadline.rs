@@ -24,7 +24,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-const DEADLINE: Duration = Duration::from_secs(60);
+/// Before that of a key exchange, so that each is told apart.
+const DEADLINE: Duration = Duration::from_secs(50);
 
 /// Refuses nobody and lets nobody in: a password is thought about for ever.
 struct Ponderer;
@@ -182,6 +183,24 @@ async fn a_decision_that_does_not_come() {
     request_service(&mut wire);
     request_access(&mut wire, "password");
     is_told(wire, task).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_exchange_has_a_limit_of_its_own_where_a_login_has_none() {
+    let (mut client, stream) = duplex(64 * 1024);
+    let key = PrivateKey::generate_ed25519(&mut SystemRandom);
+    let config = Config::server("SSH-2.0-server", Algorithms::default(), vec![key]);
+    let mut ponderer = Ponderer;
+    let mut heard = Vec::new();
+    let start = Instant::now();
+    let (accepted, _) = tokio::join!(
+        accept(stream, Arc::new(config), &mut ponderer, pending()),
+        client.read_to_end(&mut heard),
+    );
+    assert_eq!(accepted.err(), Some(Error::Timeout("key exchange")));
+    assert!(start.elapsed() <= Duration::from_secs(61));
+    let told = b"timeout: key exchange";
+    assert!(heard.windows(told.len()).any(|part| part == told));
 }
 
 #[tokio::test(start_paused = true)]
