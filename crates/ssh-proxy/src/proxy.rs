@@ -113,7 +113,10 @@ impl Proxy {
     /// One connection, from accept to its end.
     async fn handle(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, mut stopping: Stopping) {
         self.metrics.connected();
-        let deadline = Instant::now() + self.times.login.unwrap_or(FOREVER);
+        // Whoever may be idle for less than that is not waited for longer.
+        let limits = [self.times.login, self.times.idle];
+        let patience = limits.into_iter().flatten().min().unwrap_or(FOREVER);
+        let deadline = Instant::now() + patience;
         let admitted = tokio::select! {
             admitted = self.edge.admit(stream, peer) => admitted,
             // Whoever has said nothing by then is told nothing.
@@ -169,7 +172,9 @@ impl Proxy {
             offence.inspect(|offence| admission.offends(*offence));
             self.log_failure(&login, admission.address, error);
         };
-        accepted.inspect_err(failed).ok()
+        let accepted = accepted.inspect_err(failed).ok()?;
+        admission.succeeds();
+        Some(accepted)
     }
 
     /// Joins the user to the instance until one of them is gone.

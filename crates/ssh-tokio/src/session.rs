@@ -142,10 +142,11 @@ impl<S: Socket> Session<S> {
         }
     }
 
+    /// Not while the peer does not read: the answer would seem to be late.
     fn rekey_if_due(&mut self) {
         let now = now();
         let transport = self.connection.transport_mut();
-        if transport.rekey_due(now) {
+        if transport.rekey_due(now) && transport.room() > 0 {
             transport.start_rekey(now);
         }
     }

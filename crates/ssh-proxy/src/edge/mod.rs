@@ -74,6 +74,13 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
+    /// Books that the user got in.
+    pub(crate) fn succeeds(&self) {
+        if let Some((source, penalties)) = &self.penalised {
+            lock(penalties).forgive(*source);
+        }
+    }
+
     /// Books that the login did something that others should not have to bear often.
     pub(crate) fn offends(&self, offence: Offence) {
         if let Some((source, penalties)) = &self.penalised {

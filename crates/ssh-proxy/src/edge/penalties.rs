@@ -3,7 +3,8 @@
 //! Each offence adds a time to the source's penalty, twice as much as the one before it. A short penalty
 //! only counts; a source is barred once its penalty is worth it, until it is over. So a typo or two cost
 //! nothing, and whoever goes on soon waits ten minutes for each guess. A source that stays away for as
-//! long starts anew.
+//! long starts anew, and each login that succeeds makes up for an offence: an office behind one address is
+//! not barred for the stale codes of a day.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -105,6 +106,13 @@ impl Penalties {
         self.by_end.insert((penalty.ends, source));
     }
 
+    /// Makes up for one offence of `source`: the next penalty is half as long. The present one stays.
+    pub(crate) fn forgive(&mut self, source: Source) {
+        if let Some(penalty) = self.by_source.get_mut(&source) {
+            penalty.offences = penalty.offences.saturating_sub(1);
+        }
+    }
+
     fn forget_the_old(&mut self, now: Instant) {
         while let Some(&(ends, _)) = self.by_end.first()
             && ends + MEMORY <= now
@@ -161,6 +169,27 @@ mod tests {
             now += seconds(wait.max(60));
         }
         assert_eq!(waits, [0, 0, 20, 40, 80, 160, 320, 600, 600, 600]);
+    }
+
+    #[test]
+    fn a_busy_office_is_not_barred_for_its_few_mistakes() {
+        let mut now = Instant::now();
+        let mut penalties = Penalties::default();
+        for _ in 0..100 {
+            penalties.punish(now, SOURCE, Offence::Password);
+            assert!(!penalties.bars(now, SOURCE));
+            penalties.forgive(SOURCE);
+            penalties.forgive(SOURCE);
+            now += seconds(60);
+        }
+        // Guesses between good logins cost what they cost without a past, and no less.
+        for _ in 0..3 {
+            penalties.punish(now, SOURCE, Offence::Password);
+            penalties.forgive(SOURCE);
+        }
+        assert_eq!(barred_for(&penalties, now, SOURCE), 15);
+        penalties.forgive(Source::V4(2));
+        assert_eq!(penalties.by_source.len(), 1);
     }
 
     #[test]

@@ -60,7 +60,7 @@ pub(crate) struct UaaSettings {
     pub(crate) password: Secret<String>,
     /// Trust.
     pub(crate) tls: Arc<Reread>,
-    /// Bound of one call with its retries; `None` leaves it to the caller.
+    /// Bound of the wait for a turn, and of one call with its retries; `None` leaves both to the caller.
     pub(crate) timeout: Option<Duration>,
 }
 
@@ -163,13 +163,16 @@ impl Uaa {
     }
 
     async fn exchange_in_turn(&self, code: &[u8]) -> Result<Token, UaaError> {
-        let deadline = call::deadline(self.timeout);
         let Ok(_place) = self.places.try_acquire() else {
             return Err(busy());
         };
-        let Some(Ok(_turn)) = call::until(deadline, self.turns.acquire()).await else {
+        let patience = call::deadline(self.timeout);
+        let Some(Ok(_turn)) = call::until(patience, self.turns.acquire()).await else {
             return Err(busy());
         };
+        // Whoever waited has as long for the call as whoever did not: a call that is cut short has used
+        // up its code, and with all of them cut short nobody would ever get in.
+        let deadline = call::deadline(self.timeout);
         let answer = self.ask(code, deadline).await.inspect_err(|error| {
             error!(%error, "request-failed");
         })?;

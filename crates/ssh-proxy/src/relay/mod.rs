@@ -224,9 +224,12 @@ impl<C: Socket, D: Socket, O: Observer> Relay<C, D, O> {
     }
 
     /// Starts a rekey that is due, one leg at a time.
+    ///
+    /// Not while somebody does not read: the answer would come behind data that wait for that, and would
+    /// seem to be late. It is done as soon as anything moves.
     fn rekey_if_due(&mut self) {
         let (client, daemon) = (self.client.transport_mut(), self.daemon.transport_mut());
-        if client.is_keying() || daemon.is_keying() {
+        if client.is_keying() || daemon.is_keying() || client.room() == 0 || daemon.room() == 0 {
             return;
         }
         let now = now();

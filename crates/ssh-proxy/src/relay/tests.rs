@@ -402,6 +402,49 @@ async fn both_sides_rekey_with_data_in_flight() {
     assert!(rekeys > 50, "only {rekeys} rekeys were started by the ends");
 }
 
+/// A client that is stopped when new keys are due is neither cut nor loses anything.
+#[tokio::test(start_paused = true)]
+async fn a_rekey_waits_for_a_client_that_does_not_read() {
+    let limits = RekeyLimits::default();
+    let mut rig = rig_with(8 * 1024, Limits::default(), limits).await;
+    open_channel(&mut rig).await;
+    let mut sent = 0;
+    let a_moment = Duration::from_secs(1);
+    while tokio::time::timeout(a_moment, rig.daemon.send(&data(3, &numbered(sent, 30_000))))
+        .await
+        .is_ok()
+    {
+        sent += 30_000;
+    }
+    sent += 30_000;
+    tokio::time::sleep(limits.interval).await;
+    rig.client.send(&data(7, b"still there")).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(!rig.relay.is_finished());
+
+    let (mut client, mut daemon) = (rig.client, rig.daemon);
+    let read = async {
+        let mut received = 0;
+        while received < sent {
+            let packet = client.receive().await.unwrap();
+            let bytes = &packet[9..];
+            assert_eq!(bytes, numbered(received, bytes.len()));
+            received += bytes.len();
+        }
+        client.send(&data(7, b"and well")).await;
+        pending::<()>().await;
+    };
+    let heard = async {
+        daemon.expect(&data(7, b"still there")).await;
+        daemon.expect(&data(7, b"and well")).await;
+    };
+    tokio::select! {
+        () = read => {}
+        () = heard => {}
+    }
+    assert!(!rig.relay.is_finished());
+}
+
 /// A peer that sends and receives at once, numbered so that loss and disorder show, and rekeys
 /// whenever it is due.
 struct Exchange {
