@@ -235,10 +235,7 @@ mod tests {
                 BbsError::NotRunning { state: text() }.into(),
                 "instance_not_running",
             ),
-            (
-                BbsError::Timeout(Some(text())).into(),
-                "platform_unavailable",
-            ),
+            (BbsError::Timeout.into(), "platform_unavailable"),
             (TargetError::NoRoute.into(), "no_ssh_route"),
             (TargetError::NoPort(2222).into(), "no_ssh_port"),
             (Refusal::Dial(text()), "instance_unreachable"),

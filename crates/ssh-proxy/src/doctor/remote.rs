@@ -132,7 +132,7 @@ async fn bbs(bbs: Bbs, report: &mut Report) -> Option<Bbs> {
             report.ok("bbs", "answers, and accepts our certificate");
             return Some(bbs);
         }
-        Ok(Err(error @ (BbsError::Unavailable(_) | BbsError::Timeout(_)))) => {
+        Ok(Err(error @ (BbsError::Unavailable(_) | BbsError::Timeout))) => {
             let text = error.to_string();
             let remedy = remedy(&text);
             (text, remedy)

@@ -7,6 +7,7 @@
 use std::error::Error;
 use std::future::Future;
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
@@ -132,7 +133,7 @@ where
     }
     Ok(Answer {
         status: head.status,
-        body: read(body).await?,
+        body: read(body, MAX_BODY).await?,
     })
 }
 
@@ -145,12 +146,13 @@ fn was_refused(error: &legacy::Error) -> bool {
         && cause.is_some_and(|cause| cause.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-async fn read<B>(mut body: B) -> Result<Zeroizing<Vec<u8>>, CallError>
+pub(super) async fn read<B>(body: B, most: usize) -> Result<Zeroizing<Vec<u8>>, CallError>
 where
-    B: Body<Data = Bytes, Error: Error + 'static> + Unpin,
+    B: Body<Data = Bytes, Error: Error + 'static>,
 {
+    let mut body = pin!(body);
     let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    if announced > MAX_BODY {
+    if announced > most {
         return Err(CallError::TooLarge);
     }
     let mut content = Zeroizing::new(Vec::with_capacity(announced.max(USUAL_BODY)));
@@ -159,7 +161,7 @@ where
         let Some(data) = frame.data_ref() else {
             continue;
         };
-        if data.len() > MAX_BODY - content.len() {
+        if data.len() > most - content.len() {
             return Err(CallError::TooLarge);
         }
         content.extend_from_slice(data);

@@ -8,17 +8,17 @@ pub(crate) mod models;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use connector::Resolver;
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use hyper::body::{Body, Bytes};
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use prost::Message;
 use thiserror::Error;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tracing::{Instrument as _, debug, error, info_span};
 
 pub(crate) use models::{
@@ -30,6 +30,7 @@ use models::{
     RESOURCE_NOT_FOUND,
 };
 
+use super::call::{self, CallError};
 use super::http::{Client, client};
 use super::reread::Reread;
 use super::with_causes;
@@ -40,9 +41,13 @@ const ATTEMPTS: u32 = 3;
 /// Pause between two attempts (the reference's client).
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Most bytes of an answer that are read. A desired LRP carries the app's environment and routes,
-/// which together stay well below this.
-const MAX_BODY: usize = 1024 * 1024;
+/// Attempts that may take their whole time: the second is for the leader that has taken over from one
+/// that is gone without a word.
+const SLOW_ATTEMPTS: u32 = 2;
+
+/// Most bytes of an answer that are read. A desired LRP carries the files of service bindings, up to a
+/// megabyte, and the app's environment once for each process and sidecar.
+const MAX_BODY: usize = 8 * 1024 * 1024;
 
 /// Media type of requests, and of answers that are to be decoded.
 const PROTOBUF: &str = "application/x-protobuf";
@@ -52,9 +57,6 @@ const ROUTER_ERROR: &str = "X-Cf-Routererror";
 
 /// Ties lines of several components together; we have nothing to tie, but the header is expected.
 const REQUEST_ID: &str = "X-Vcap-Request-Id";
-
-/// Any error, as bodies have them.
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// State of an instance that can be entered.
 const RUNNING: &str = "RUNNING";
@@ -84,7 +86,7 @@ pub(crate) struct BbsSettings {
     pub(crate) tls: Arc<Reread>,
     /// Idle connections to keep.
     pub(crate) max_idle: usize,
-    /// Bound of one call with its retries; `None` leaves it to the caller.
+    /// Bound of one attempt; `None` leaves it to the caller.
     pub(crate) timeout: Option<Duration>,
 }
 
@@ -122,12 +124,9 @@ pub(crate) enum BbsError {
     /// The answer is larger than any we expect.
     #[error("response of more than {MAX_BODY} bytes")]
     TooLarge,
-    /// The call took longer than it may.
-    #[error("timed out{}", after(.0))]
-    Timeout(
-        /// What went wrong before the time was over.
-        Option<String>,
-    ),
+    /// There was no answer in time.
+    #[error("timed out")]
+    Timeout,
     /// BBS answered that it would not.
     #[error("{message}")]
     Application {
@@ -169,23 +168,14 @@ pub(crate) enum BbsError {
     },
 }
 
-fn after(failure: &Option<String>) -> String {
-    failure
-        .as_ref()
-        .map_or_else(String::new, |failure| format!(" after: {failure}"))
-}
-
 impl BbsError {
-    /// True if another attempt can go better: BBS itself has not answered yet.
-    fn is_transient(&self) -> bool {
-        matches!(
-            self,
-            Self::Unavailable(_)
-                | Self::Router(_)
-                | Self::Status(_)
-                | Self::Garbled(_)
-                | Self::TooLarge
-        )
+    /// How many attempts there are that end like this: more than one if BBS itself has not answered yet.
+    fn attempts(&self) -> u32 {
+        match self {
+            Self::Unavailable(_) | Self::Router(_) | Self::Status(_) | Self::Garbled(_) => ATTEMPTS,
+            Self::Timeout => SLOW_ATTEMPTS,
+            _ => 1,
+        }
     }
 }
 
@@ -225,38 +215,23 @@ impl Bbs {
         })
     }
 
-    /// Does a call within its time, trying again where that can help.
+    /// Does a call, and again where that can help.
     async fn call<R: Answer>(&self, call: &Call, request: &impl Message) -> Result<R, BbsError> {
         let body = Bytes::from(request.encode_to_vec());
-        // What is known when the time is over.
-        let failure = Mutex::new(None);
-        let attempts = self
-            .attempts(call, body, &failure)
-            .instrument(info_span!("do-request"));
-        let Some(limit) = self.timeout else {
-            return attempts.await;
-        };
-        match timeout(limit, attempts).await {
-            Ok(result) => result,
-            Err(_) => Err(BbsError::Timeout(
-                failure.into_inner().unwrap_or_else(PoisonError::into_inner),
-            )),
-        }
+        let span = info_span!("do-request");
+        self.attempts(call, body).instrument(span).await
     }
 
-    async fn attempts<R: Answer>(
-        &self,
-        call: &Call,
-        body: Bytes,
-        failure: &Mutex<Option<String>>,
-    ) -> Result<R, BbsError> {
+    async fn attempts<R: Answer>(&self, call: &Call, body: Bytes) -> Result<R, BbsError> {
         let mut attempt = 1;
         loop {
             debug!(attempt, request_name = call.name, "creating-request");
             debug!(attempt, request_path = call.path, "doing-request");
             let started = Instant::now();
-            let result = self.attempt(call, body.clone()).await;
-            let problem = result.as_ref().err().filter(|error| error.is_transient());
+            let deadline = call::deadline(self.timeout);
+            let result = call::until(deadline, self.attempt(call, body.clone())).await;
+            let result = result.unwrap_or(Err(BbsError::Timeout));
+            let problem = result.as_ref().err().filter(|error| error.attempts() > 1);
             if let Some(problem) = problem {
                 error!(error = %problem, "failed-doing-request");
             }
@@ -265,12 +240,8 @@ impl Bbs {
                 duration_in_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX),
                 "complete"
             );
-            match problem {
-                Some(problem) if attempt < ATTEMPTS => {
-                    let mut known = failure.lock().unwrap_or_else(PoisonError::into_inner);
-                    *known = Some(problem.to_string());
-                }
-                _ => return result,
+            if problem.is_none_or(|problem| attempt >= problem.attempts()) {
+                return result;
             }
             attempt += 1;
             sleep(PAUSE).await;
@@ -314,7 +285,7 @@ impl Answer for DesiredLrpResponse {
 pub(crate) async fn understand<R, B>(response: Response<B>) -> Result<R, BbsError>
 where
     R: Answer,
-    B: Body<Data = Bytes, Error: Into<BoxError>>,
+    B: Body<Data = Bytes, Error: std::error::Error + 'static>,
 {
     let answer: R = decode(response).await?;
     match answer.error() {
@@ -334,7 +305,7 @@ where
 async fn decode<R, B>(response: Response<B>) -> Result<R, BbsError>
 where
     R: Answer,
-    B: Body<Data = Bytes, Error: Into<BoxError>>,
+    B: Body<Data = Bytes, Error: std::error::Error + 'static>,
 {
     let (head, body) = response.into_parts();
     if let Some(error) = head.headers.get(ROUTER_ERROR) {
@@ -348,15 +319,13 @@ where
             status => Err(BbsError::Status(status.as_u16())),
         };
     }
-    let body = Limited::new(body, MAX_BODY).collect().await;
-    let body = body.map_err(|error| {
-        if error.is::<LengthLimitError>() {
-            BbsError::TooLarge
-        } else {
-            BbsError::Unavailable(with_causes(error.as_ref()))
-        }
+    // Routes have private keys in them.
+    let body = call::read(body, MAX_BODY).await;
+    let body = body.map_err(|error| match error {
+        CallError::TooLarge => BbsError::TooLarge,
+        error => BbsError::Unavailable(error.to_string()),
     })?;
-    R::decode(body.to_bytes()).map_err(|error| BbsError::Garbled(error.to_string()))
+    R::decode(body.as_slice()).map_err(|error| BbsError::Garbled(error.to_string()))
 }
 
 /// True if the media type, whatever its parameters, is that of protobuf.

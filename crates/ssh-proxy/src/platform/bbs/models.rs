@@ -5,6 +5,8 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use zeroize::Zeroize;
+
 /// Asks for actual LRPs that match all that is set.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct ActualLrpsRequest {
@@ -178,13 +180,19 @@ pub(crate) struct DesiredLrp {
     pub(crate) metric_tags: HashMap<String, MetricTagValue>,
 }
 
-/// Data of routers. Not printed, since it holds private keys.
+/// Data of routers. Not printed, and wiped when dropped, since it holds private keys.
 #[derive(Clone, PartialEq, prost::Message)]
 #[prost(skip_debug)]
 pub(crate) struct Routes {
     /// JSON text by the router's key.
     #[prost(map = "string, bytes", tag = "1")]
     pub(crate) routes: HashMap<String, Vec<u8>>,
+}
+
+impl Drop for Routes {
+    fn drop(&mut self) {
+        self.routes.values_mut().for_each(Zeroize::zeroize);
+    }
 }
 
 impl fmt::Debug for Routes {

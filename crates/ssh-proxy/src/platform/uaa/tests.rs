@@ -198,14 +198,30 @@ async fn uaa_is_asked_so_much_at_a_time_and_not_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_for_a_turn_is_part_of_the_time() {
-    let uaa = uaa_at("http://127.0.0.1:1", Some(Duration::from_secs(10)));
+async fn waiting_for_a_turn_has_a_time_of_its_own() {
+    // Takes connections and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let uaa = uaa_at(&url, Some(Duration::from_secs(10)));
     let turns = u32::try_from(MAX_CALLS).unwrap();
-    let _all = uaa.turns.acquire_many(turns).await.unwrap();
+    let all = uaa.turns.acquire_many(turns).await.unwrap();
     let began = Instant::now();
     let answer = uaa.exchange(b"code").await;
     assert_eq!(answer.err().unwrap(), UaaError::Busy);
     assert_eq!(began.elapsed().as_secs(), 10);
+
+    let began = Instant::now();
+    let soon = async {
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        drop(all);
+    };
+    let (answer, ()) = tokio::join!(uaa.exchange(b"code"), soon);
+    assert!(matches!(answer, Err(UaaError::Call(_))));
+    assert_eq!(
+        began.elapsed().as_secs(),
+        19,
+        "the call has its ten seconds"
+    );
 }
 
 #[tokio::test]
