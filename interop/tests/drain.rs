@@ -289,16 +289,23 @@ async fn with_an_inherited_listener_the_next_process_takes_over_without_a_gap() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_reuse_port_two_processes_serve_one_port() {
-    let cell = cell(json!({"reuse_port": true, "drain_timeout": "1h"})).await;
+    let mut config = draining("1h", "1h");
+    config["reuse_port"] = true.into();
+    let cell = cell(config).await;
     let door = proxy_door(&cell);
     let session = Session::enter(&door).await;
     let config = configuration(&cell, "second.json", &json!({}));
     let second = start(&config).await;
     cell.proxy().signal(Signal::TERM);
     cell.proxy().wait_for_log("stopping-server").await.unwrap();
-    // The first one's health server goes with its listener: from then on it is the second's that answers.
-    is_healthy(cell.health_address()).await;
+    // The first one's health server is gone, though it still takes users: only the second's answers.
+    for _ in 0..40 {
+        is_healthy(cell.health_address()).await;
+        let told = health(cell.health_address()).await;
+        assert!(!told.is_some_and(|status| status.contains(" 503 ")));
+    }
     session.finish().await;
+    cell.proxy().signal(Signal::TERM);
     let exited = within("the first proxy's end", cell.proxy().exited()).await;
     assert_eq!(exited.unwrap().code(), Some(0));
     Session::enter(&door).await.finish().await;

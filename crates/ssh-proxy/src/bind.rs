@@ -5,6 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use connector::os_text;
+use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket};
 
 use crate::admin;
@@ -190,6 +191,10 @@ fn listen_on(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }?;
+    if address.ip() == Ipv6Addr::UNSPECIFIED {
+        // Both families, whatever the system's default is (net.ipv6.bindv6only).
+        sockopt::set_ipv6_v6only(&socket, false)?;
+    }
     socket.set_reuseaddr(true)?;
     socket.set_reuseport(reuse_port)?;
     socket.bind(address)?;
@@ -249,6 +254,7 @@ mod tests {
     async fn the_unspecified_address_takes_ipv4_clients() {
         for any in ["0.0.0.0:0", "[::]:0"] {
             let listener = listen(any.parse().unwrap(), false).unwrap();
+            assert!(!sockopt::ipv6_v6only(&listener).unwrap());
             let port = listener.local_addr().unwrap().port();
             tokio::net::TcpStream::connect(("127.0.0.1", port))
                 .await

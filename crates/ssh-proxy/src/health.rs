@@ -67,6 +67,22 @@ mod tests {
             .collect()
     }
 
+    /// Whoever asks again and again on one connection would keep a place that others need.
+    #[tokio::test]
+    async fn a_connection_has_one_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(Health::default().serve(listener));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        stream.write_all(&request.repeat(2)).await.unwrap();
+        let mut answers = String::new();
+        let read = stream.read_to_string(&mut answers).await;
+        assert!(read.is_ok() || !answers.is_empty(), "{read:?}");
+        assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 1, "{answers}");
+        server.abort();
+    }
+
     #[tokio::test]
     async fn only_get_of_the_root_is_answered() {
         let health = Health::default();

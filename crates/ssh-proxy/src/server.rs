@@ -15,11 +15,15 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 
-/// Connections at a time. Watchers come one by one; more wait in the kernel's queue.
-pub(crate) const MAX_CONNECTIONS: usize = 64;
+/// Connections at a time. Watchers come one by one; more wait in the kernel's queue, so that whoever
+/// holds some does not keep a balancer's question out for long.
+pub(crate) const MAX_CONNECTIONS: usize = 256;
 
-/// How long a request may take to arrive, and how long a connection may idle between two.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the head of a request may take to arrive.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection may take, with its one request and the answer.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Bytes of a request's head that are read.
 const MAX_HEAD: usize = 16 * 1024;
@@ -36,7 +40,7 @@ where
     .await;
 }
 
-/// Answers the requests of one connection.
+/// Answers the one request of a connection.
 pub(crate) async fn converse<S, F, A>(stream: S, answer: F)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -47,15 +51,16 @@ where
         let answer = answer(request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
-    // Whoever breaks off has seen enough.
-    let _ = http1::Builder::new()
+    let conversation = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
+        .keep_alive(false)
         .max_buf_size(MAX_HEAD)
         // As Go writes them: some scripts that watch look for nothing else.
         .title_case_headers(true)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+        .serve_connection(TokioIo::new(stream), service);
+    // Whoever breaks off has seen enough, and so has whoever takes that long.
+    let _ = tokio::time::timeout(CONNECTION_TIMEOUT, conversation).await;
 }
 
 /// The status for a method that a path does not know, and those that it does.

@@ -220,7 +220,7 @@ async fn run(mut settings: Settings, inherited: Inherited, logs: lager::Handle) 
         (_, Err(error)) => return give_up(&format!("no signals: {error}")),
     };
     let health = Health::default();
-    let (close, end) = drain::plan(signals, health.clone(), settings.drain);
+    let drain = settings.drain;
     let metrics = Arc::<Metrics>::default();
     let (audit, writer) = match Audit::start(std::mem::take(&mut settings.audit)) {
         Ok((audit, writer)) => (Arc::new(audit), writer),
@@ -240,7 +240,7 @@ async fn run(mut settings: Settings, inherited: Inherited, logs: lager::Handle) 
         watchers.spawn(debug::serve(listener, logs));
     }
     if let Some(listener) = listeners.health {
-        watchers.spawn(health.serve(listener));
+        watchers.spawn(health.clone().serve(listener));
     }
     if let Some(listener) = listeners.admin {
         watchers.spawn(listener.serve(Arc::clone(&sessions)));
@@ -253,13 +253,12 @@ async fn run(mut settings: Settings, inherited: Inherited, logs: lager::Handle) 
         watchers.spawn(exposition.serve(listener));
     }
     info!("started");
-    let close = async {
-        close.await;
-        if listeners.has_successor {
-            // It alone may say how it is.
-            watchers.abort_all();
-        }
+    let turn_away = || match listeners.has_successor {
+        // It alone may say how it is: with one port for both, a balancer would hear now one, now the other.
+        true => watchers.abort_all(),
+        false => health.drain(),
     };
+    let (close, end) = drain::plan(signals, turn_away, drain);
     tokio::select! {
         () = proxy.serve(listeners.ssh, close, end) => {}
         () = metrics.emit(&emitter) => {}

@@ -16,8 +16,6 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{info, info_span};
 
-use crate::health::Health;
-
 /// How long each step takes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct DrainTimes {
@@ -61,16 +59,17 @@ impl Signals {
     }
 }
 
-/// When the listener is to be closed, and when, from then on, the sessions are to end.
+/// When the listener is to be closed, and when, from then on, the sessions are to end. At the signal,
+/// `turn_away` sees to it that balancers go elsewhere.
 pub(crate) fn plan(
     signals: Signals,
-    health: Health,
+    turn_away: impl FnOnce(),
     times: DrainTimes,
 ) -> (impl Future<Output = ()>, impl Future<Output = ()>) {
     let second = signals.clone();
     let close = async move {
         signals.clone().reach(1).await;
-        health.drain();
+        turn_away();
         info_span!("server").in_scope(|| info!("stopping-server"));
         at_once_or_after(signals, times.delay).await;
     };
@@ -105,7 +104,7 @@ mod tests {
     /// When the listener closes and when sessions end, with signals after so many seconds.
     async fn drained(times: DrainTimes, signals: &'static [u64]) -> (u64, u64) {
         let (sender, receiver) = watch::channel(0);
-        let (close, end) = plan(Signals(receiver), Health::default(), times);
+        let (close, end) = plan(Signals(receiver), || {}, times);
         let start = Instant::now();
         let signaller = tokio::spawn(async move {
             for after in signals {

@@ -18,7 +18,7 @@ use rustls::{
     CipherSuite, ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig,
     SignatureScheme,
 };
-use ssh_proto::Secret;
+use zeroize::Zeroizing;
 
 use crate::platform::validity;
 
@@ -60,8 +60,7 @@ impl Identity {
             .first()
             .ok_or_else(|| format!("no certificate in {certificate}"))?;
         validity::check_now(leaf).map_err(|problem| format!("{certificate}: {problem}"))?;
-        let key_text = Secret::new(read(key)?);
-        let key = PrivateKeyDer::from_pem_slice(key_text.expose())
+        let key = PrivateKeyDer::from_pem_slice(&read(key)?)
             .map_err(|_| format!("no private key in {key}"))?;
         Ok(Self { chain, key })
     }
@@ -192,9 +191,11 @@ pub(crate) fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, S
         .map_err(|_| format!("bad PEM in {path}"))
 }
 
-/// Content of a file; the error reads as Go's.
-pub(crate) fn read(path: &str) -> Result<Vec<u8>, String> {
-    std::fs::read(Path::new(path)).map_err(|error| format!("open {path}: {}", os_text(&error)))
+/// Content of a file, wiped when dropped: it may have keys in it. The error reads as Go's.
+pub(crate) fn read(path: &str) -> Result<Zeroizing<Vec<u8>>, String> {
+    std::fs::read(Path::new(path))
+        .map(Zeroizing::new)
+        .map_err(|error| format!("open {path}: {}", os_text(&error)))
 }
 
 #[cfg(test)]
