@@ -113,7 +113,8 @@ impl<S: Socket> Session<S> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// Ends the connection so that the peer learns why. All that was sent before goes first.
+    /// Ends the connection so that the peer learns why. All that was sent before goes first, but for what
+    /// waits for the end of a key exchange.
     pub async fn close(self, error: Error) -> Error {
         Wire::new(self.stream, self.connection.into_transport())
             .close(error)
