@@ -75,7 +75,7 @@ async fn every_step_of_a_session_is_counted() {
     assert!(enter(&cell, &as_user(login, "nobody")).await.is_err());
     ssh_ok(&cell, login, "head -c 100000 /dev/zero | tr '\\0' x").await;
     // Its end is counted when both sides are gone.
-    let line = |text: &str| text.contains("relay-ended") && text.contains("\"side\":\"Client\"");
+    let line = |text: &str| text.contains("relay-ended") && text.contains("\"side\":\"client\"");
     let is_over = || cell.proxy().log().lines().filter(|text| line(text)).count() == 2;
     until("both sessions end", is_over).await;
     let after = scrape(address).await;

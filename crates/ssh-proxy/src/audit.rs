@@ -9,13 +9,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tracing::info;
+use tracing::{error, info};
 
 use crate::relay::RelayEnd;
 use crate::relay::observe::{ChannelKind, Note, Start, Target};
@@ -29,8 +29,11 @@ pub(crate) use file::Writer;
 use settings::AuditSettings;
 
 /// Lines that wait for the disk. With half a kilobyte each they bridge seconds of a busy proxy; with the
-/// longest details they are ten megabytes.
+/// longest details, all of them escaped, they are fifty megabytes.
 const MOST_LINES: usize = 2048;
+
+/// Of these, so many may be about people who are not let in: the others are for those who are.
+const MOST_REFUSALS: usize = MOST_LINES / 2;
 
 /// Bytes of a user name, a command or a target that are told.
 const LONGEST_DETAIL: usize = 4096;
@@ -88,6 +91,9 @@ struct Event<'a> {
     /// What the policy refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     capability: Option<&'static str>,
+    /// How many events this one stands for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
     /// Whose side of a session ended first, and why.
     #[serde(skip_serializing_if = "Option::is_none")]
     side: Option<&'static str>,
@@ -114,8 +120,11 @@ pub(crate) struct Audit {
 /// What the thread that writes and those that ask share.
 #[derive(Debug)]
 struct State {
+    /// The last line was written, and there is room for the next.
     writable: AtomicBool,
     dropped: AtomicU64,
+    /// Lines in the queue.
+    waiting: AtomicUsize,
 }
 
 impl Default for State {
@@ -123,6 +132,7 @@ impl Default for State {
         Self {
             writable: AtomicBool::new(true),
             dropped: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
         }
     }
 }
@@ -167,6 +177,10 @@ impl Audit {
 
     /// Somebody was not let in, for the reason `code`.
     pub(crate) fn login_refused(&self, user: &str, source: SocketAddr, code: &'static str) {
+        if self.state.waiting.load(Ordering::Relaxed) >= MOST_REFUSALS {
+            self.state.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
         self.record(|| Event {
             event: "login_refused",
             user: user
@@ -220,11 +234,20 @@ impl Audit {
         }
     }
 
+    /// So many events of a session are not told, since there were too many.
+    pub(crate) fn left_out(&self, session: &Session, events: u64) {
+        self.record(|| Event {
+            event: "events_left_out",
+            count: Some(events),
+            ..of(session)
+        });
+    }
+
     /// A session is over.
     pub(crate) fn session_ended(&self, session: &Session, end: &RelayEnd) {
         self.record(|| Event {
             event: "session_ended",
-            side: Some(end.side.name()),
+            side: Some(end.by()),
             reason: Some(end.reason.to_string()),
             bytes_up: Some(end.bytes_up),
             bytes_down: Some(end.bytes_down),
@@ -247,10 +270,14 @@ impl Audit {
             return;
         };
         line.push(b'\n');
-        match lines.try_send(line) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.state.dropped.fetch_add(1, Ordering::Relaxed);
+        // Before it is there, so that whoever takes it finds it counted.
+        self.state.waiting.fetch_add(1, Ordering::Relaxed);
+        if lines.try_send(line).is_err() {
+            self.state.waiting.fetch_sub(1, Ordering::Relaxed);
+            self.state.dropped.fetch_add(1, Ordering::Relaxed);
+            // A disk that hangs gives no error.
+            if self.state.writable.swap(false, Ordering::Relaxed) {
+                error!(lines = MOST_LINES, "audit-queue-full");
             }
         }
     }
@@ -338,6 +365,7 @@ fn log(event: &Event<'_>) {
         command = event.command,
         target = event.target,
         capability = event.capability,
+        count = event.count,
         side = event.side,
         reason = event.reason,
         bytes_up = event.bytes_up,

@@ -249,13 +249,13 @@ object! {
             /// after a rotation. A file that cannot be opened at the start ends the proxy with exit code 1.
             /// Empty for none.
             audit_file: String = New,
-            /// Tell the same events in the log, too.
+            /// Tell the same events in the log, too, at level info: with `log_level` error they are not told.
             audit_log: bool = New,
             /// Tell commands and the targets of forwards in these events.
             audit_details: bool = New,
             /// What happens while `audit_file` cannot be written: with `"drop"`, lines wait, and those for
             /// which there is no room are lost and counted in a metric; with `"refuse"`, nobody is let in
-            /// until it can be written again, and whoever is in stays in.
+            /// until it can be written again, and whoever is in stays in. `"refuse"` needs an `audit_file`.
             audit_when_unwritable: String = New(json(DROP)),
             /// How to reach the loggregator agent, which brings lines into apps' logs and metrics to the
             /// platform. The agent must be there when the proxy starts; later it may come and go.

@@ -236,7 +236,7 @@ impl Proxy {
             principal,
             username,
             session_id = id,
-            side = ?end.side,
+            side = end.by(),
             reason = %end.reason,
             bytes_up = end.bytes_up,
             bytes_down = end.bytes_down,
@@ -247,7 +247,8 @@ impl Proxy {
     /// A login that came to nothing. Who connects and leaves is a scan or a balancer's probe, and not
     /// worth a line; that a user was left waiting for the platform is.
     fn log_failure(&self, login: &Login, address: SocketAddr, error: &Error) {
-        if login.undecided.is_none() && !matches!(error, Error::Closed { .. }) {
+        let is_decided = login.is_decided || login.undecided.is_some();
+        if !is_decided && !matches!(error, Error::Closed { .. }) {
             self.metrics.handshake_failed(error);
         }
         match (&login.undecided, error) {

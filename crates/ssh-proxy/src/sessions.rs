@@ -264,10 +264,10 @@ impl Drop for Live {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn visitor(user: &str) -> Visitor {
+    pub(crate) fn visitor(user: &str) -> Visitor {
         Visitor {
             user: user.to_owned(),
             who: None,

@@ -251,6 +251,9 @@ async fn run(mut settings: Settings, inherited: Inherited, logs: lager::Handle) 
         }
         let exposition = Exposition::new(&metrics, sessions, emitter.clone(), audit);
         watchers.spawn(exposition.serve(listener));
+    } else {
+        // Whoever is not asked for its figures must not keep its queue open.
+        drop(audit);
     }
     info!("started");
     let turn_away = || match listeners.has_successor {

@@ -74,9 +74,10 @@ pub async fn accept<S: Socket, A: Authenticator>(
     let transport = Transport::new(Role::Server, config, Box::new(SystemRandom), now());
     let mut wire = Wire::new(stream, transport);
     let accepted = tokio::select! {
+        // First, as the limit of a key exchange may come to its end at the same time.
         biased;
-        accepted = authenticate(&mut wire, authenticator) => accepted,
         error = until => Err(error),
+        accepted = authenticate(&mut wire, authenticator) => accepted,
     };
     match accepted {
         Ok(grant) => Ok((Authenticated::new(wire), grant)),

@@ -292,9 +292,14 @@ impl Raw {
 
     /// Waits for the end: the reason code and the text of the server's DISCONNECT, behind which it
     /// has to close the connection.
-    pub async fn disconnect(mut self) -> (u32, String) {
+    pub async fn disconnect(self) -> (u32, String) {
+        within("waiting for the end", self.disconnect_whenever()).await
+    }
+
+    /// The same for however long it takes.
+    pub async fn disconnect_whenever(mut self) -> (u32, String) {
         loop {
-            match within("waiting for the end", self.wire.next()).await {
+            match self.wire.next().await {
                 Ok(_) => {}
                 Err(Error::Disconnected {
                     reason,
@@ -303,7 +308,7 @@ impl Raw {
                     let (mut stream, _) = self.wire.into_parts();
                     let mut rest = Vec::new();
                     // A reset is an end too.
-                    let _ = within("waiting for the close", stream.read_to_end(&mut rest)).await;
+                    let _ = stream.read_to_end(&mut rest).await;
                     return (reason, description);
                 }
                 Err(error) => panic!("ended without a DISCONNECT: {error}"),

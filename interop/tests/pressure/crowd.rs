@@ -130,7 +130,7 @@ impl Held {
     pub async fn disconnect(self, patience: Duration) -> (u32, String) {
         let end = async {
             match self {
-                Self::Keyed(raw) => raw.disconnect().await,
+                Self::Keyed(raw) => raw.disconnect_whenever().await,
                 Self::Clear(mut stream) => {
                     let mut said = Vec::new();
                     stream.read_to_end(&mut said).await.unwrap();

@@ -13,6 +13,7 @@
 //! get through: a request has to name this machine as its host, at whatever port (`ssh -L` brings operators
 //! here from theirs), and may come from no other origin. What users sent is text for the page, never markup.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -21,6 +22,7 @@ use hyper::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderName, HeaderValue, ORIGIN,
     REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
+use hyper::http::uri::Authority;
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
@@ -82,9 +84,6 @@ pub(crate) struct Admin {
     /// Whether a request may name any host, since clients have proven themselves.
     is_proven: bool,
 }
-
-/// What this machine is called by who is on it.
-const HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 /// What comes with a wish to end a session.
 #[derive(Debug, Default, Deserialize)]
@@ -192,12 +191,15 @@ impl Admin {
     }
 }
 
-/// Whether `host` of a request is a name of this machine, with any port or none.
+/// Whether `host` of a request is this machine for who is on it, with any port or none.
 fn is_this_machine(host: &str) -> bool {
-    HOSTS.iter().any(|ours| {
-        host.strip_prefix(ours)
-            .is_some_and(|port| port.is_empty() || port.starts_with(':'))
-    })
+    let Ok(authority) = host.parse::<Authority>() else {
+        return false;
+    };
+    let name = authority.host();
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    let is_loopback = |address: IpAddr| address.is_loopback();
+    name == "localhost" || address.parse().is_ok_and(is_loopback)
 }
 
 /// Ends `session` with the message in `body`.

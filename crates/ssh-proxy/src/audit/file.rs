@@ -1,11 +1,11 @@
 //! The file of the audit, and the thread that writes it.
 //!
-//! Lines are whole: one that was written in part is written to its end before the next. A file that was
-//! moved away, as rotation does, is opened anew.
+//! Lines are whole: one that was written in part is written to its end before the next, or, in a file that
+//! was opened meanwhile, from its begin on. A file that was moved away, as rotation does, is opened anew.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,31 +36,43 @@ const MODE: u32 = 0o600;
 pub(super) struct AuditFile {
     path: PathBuf,
     file: File,
-    /// The last line is not written to its end.
-    is_mid_line: bool,
+    /// Bytes of the next line that are in the file already.
+    torn: usize,
+    /// Somebody before us left a line without its end.
+    is_ragged: bool,
 }
 
 impl AuditFile {
     /// Opens `path`, and makes it if it is not there.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let file = append(path)?;
         Ok(Self {
             path: path.to_owned(),
-            file: append(path)?,
-            is_mid_line: false,
+            is_ragged: is_ragged(&file)?,
+            file,
+            torn: 0,
         })
     }
 
-    /// Writes some of `bytes`.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if !self.is_mid_line {
-            self.follow()?;
+    /// Writes some of `lines`, and gives how many bytes of whole lines are in the file: the next call goes
+    /// on behind them.
+    pub(super) fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        self.follow()?;
+        if self.is_ragged {
+            self.file.write_all(b"\n")?;
+            self.is_ragged = false;
         }
-        let count = self.file.write(bytes)?;
-        let Some(last) = bytes.get(..count).and_then(<[u8]>::last) else {
+        let count = self
+            .file
+            .write(lines.get(self.torn..).unwrap_or_default())?;
+        if count == 0 {
             return Err(io::ErrorKind::WriteZero.into());
-        };
-        self.is_mid_line = *last != b'\n';
-        Ok(count)
+        }
+        let written = lines.get(..self.torn + count).unwrap_or(lines);
+        let end = written.iter().rposition(|byte| *byte == b'\n');
+        let whole = end.map_or(0, |end| end + 1);
+        self.torn = written.len() - whole;
+        Ok(whole)
     }
 
     /// Opens the file anew if its path leads elsewhere by now.
@@ -74,7 +86,7 @@ impl AuditFile {
             Err(error) => return Err(error),
         };
         if !is_same {
-            self.file = append(&self.path)?;
+            *self = Self::open(&self.path)?;
         }
         Ok(())
     }
@@ -83,9 +95,21 @@ impl AuditFile {
 fn append(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .append(true)
+        .read(true)
         .create(true)
         .mode(MODE)
         .open(path)
+}
+
+/// Whether the last line of `file` has no end.
+fn is_ragged(file: &File) -> io::Result<bool> {
+    let about = file.metadata()?;
+    let (true, Some(last)) = (about.is_file(), about.len().checked_sub(1)) else {
+        return Ok(false);
+    };
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, last)?;
+    Ok(byte != *b"\n")
 }
 
 /// The thread that writes. It ends when there is nobody left who could send lines.
@@ -123,12 +147,12 @@ impl Writer {
 /// Writes what comes through `queue` until its other end is gone.
 fn write_all(mut file: AuditFile, queue: &Receiver<Vec<u8>>, state: &State) {
     let mut left = Vec::new();
-    while fill(queue, &mut left).is_ok() {
+    while fill(queue, &mut left, state).is_ok() {
         while !left.is_empty() {
             match file.write(&left) {
                 Ok(count) => {
                     left.drain(..count);
-                    if !state.writable.swap(true, Ordering::Relaxed) {
+                    if count > 0 && !state.writable.swap(true, Ordering::Relaxed) {
                         info!("audit-file-writable-again");
                     }
                 }
@@ -145,12 +169,17 @@ fn write_all(mut file: AuditFile, queue: &Receiver<Vec<u8>>, state: &State) {
 }
 
 /// Waits for a line, and takes what has come with it.
-fn fill(queue: &Receiver<Vec<u8>>, batch: &mut Vec<u8>) -> Result<(), RecvError> {
-    batch.extend(queue.recv()?);
-    while batch.len() < BATCH
+fn fill(queue: &Receiver<Vec<u8>>, batch: &mut Vec<u8>, state: &State) -> Result<(), RecvError> {
+    let mut take = |line: Vec<u8>| {
+        batch.extend(line);
+        state.waiting.fetch_sub(1, Ordering::Relaxed);
+        batch.len()
+    };
+    let mut length = take(queue.recv()?);
+    while length < BATCH
         && let Ok(line) = queue.try_recv()
     {
-        batch.extend(line);
+        length = take(line);
     }
     Ok(())
 }

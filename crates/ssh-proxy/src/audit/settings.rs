@@ -35,6 +35,15 @@ impl AuditSettings {
             Exit::Failure,
             refuses_unwritten,
         )?;
+        if refuses_unwritten && file.audit_file.is_empty() {
+            let error = "\"refuse\" needs an audit_file".to_owned();
+            found.check::<()>(
+                "audit_when_unwritable",
+                "failed-to-configure-audit",
+                Exit::Failure,
+                Err(error),
+            )?;
+        }
         Some(Self {
             file: (!file.audit_file.is_empty()).then(|| PathBuf::from(&file.audit_file)),
             log: file.audit_log,

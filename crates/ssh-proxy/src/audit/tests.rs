@@ -117,6 +117,7 @@ async fn what_is_told_of_a_session() {
             (&1.into(), &2.into())
         );
         assert_eq!(lines[6]["reason"], "timeout: idle");
+        assert_eq!(lines[6]["side"], "client");
     }
 }
 
@@ -126,15 +127,62 @@ async fn a_file_that_was_moved_away_is_made_anew() {
     let file = dir.path().join("audit.log");
     let old = dir.path().join("audit.log.1");
     let mut writing = AuditFile::open(&file).unwrap();
-    writing.write(b"one\ntw").unwrap();
+    assert_eq!(writing.write(b"one\ntw").unwrap(), 4);
+    // The line is told from its begin where the file is another one.
     fs::rename(&file, &old).unwrap();
-    writing.write(b"o\n").unwrap();
-    writing.write(b"three\n").unwrap();
-    assert_eq!(fs::read_to_string(&old).unwrap(), "one\ntwo\n");
-    assert_eq!(fs::read_to_string(&file).unwrap(), "three\n");
+    assert_eq!(writing.write(b"two\n").unwrap(), 4);
+    assert_eq!(writing.write(b"three\n").unwrap(), 6);
+    assert_eq!(fs::read_to_string(&old).unwrap(), "one\ntw");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "two\nthree\n");
     fs::remove_file(&file).unwrap();
     writing.write(b"four\n").unwrap();
     assert_eq!(fs::read_to_string(&file).unwrap(), "four\n");
+}
+
+#[test]
+fn a_line_that_was_written_in_part_is_written_to_its_end() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("audit.log");
+    let mut writing = AuditFile::open(&file).unwrap();
+    assert_eq!(writing.write(b"on").unwrap(), 0);
+    assert_eq!(writing.write(b"one\ntwo\nth").unwrap(), 8);
+    assert_eq!(writing.write(b"three\n").unwrap(), 6);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "one\ntwo\nthree\n");
+    // Somebody else's is left as it is, on a line of its own.
+    fs::write(&file, "one\ntw").unwrap();
+    let mut writing = AuditFile::open(&file).unwrap();
+    assert_eq!(writing.write(b"three\n").unwrap(), 6);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "one\ntw\nthree\n");
+}
+
+/// A disk that hangs gives no error: nobody takes lines out of the queue here.
+#[test]
+fn a_full_queue_is_a_file_that_cannot_be_written() {
+    let (lines, _queue) = sync_channel(MOST_LINES);
+    let audit = Audit {
+        lines: Some(lines),
+        settings: AuditSettings {
+            refuses_unwritten: true,
+            ..AuditSettings::default()
+        },
+        state: Arc::default(),
+    };
+    for _ in 0..MOST_LINES {
+        audit.login_refused("x", SOURCE, "no_role");
+    }
+    // Strangers fill half of it.
+    assert_eq!(
+        audit.dropped(),
+        u64::try_from(MOST_LINES - MOST_REFUSALS).unwrap()
+    );
+    assert!(audit.admits());
+    let live = live();
+    for _ in MOST_REFUSALS..MOST_LINES {
+        audit.login_accepted(live.session());
+    }
+    assert!(audit.admits());
+    audit.login_accepted(live.session());
+    assert!(!audit.admits());
 }
 
 /// The disk is full from the begin on: `/dev/full` is such a disk.
@@ -148,8 +196,9 @@ fn a_full_disk_costs_no_more_than_the_queue() {
         let (audit, _writer) = Audit::start(settings).unwrap();
         assert!(audit.admits());
         // The first lines are in the hands of the writer, the next fill the queue.
+        let live = live();
         while audit.dropped() < 3 {
-            audit.login_refused("x", SOURCE, "no_role");
+            audit.login_accepted(live.session());
         }
         while audit.state.writable.load(Ordering::Relaxed) {
             std::thread::yield_now();

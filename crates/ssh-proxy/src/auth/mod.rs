@@ -137,6 +137,8 @@ pub(crate) struct Login {
     began: Option<Instant>,
     /// Whose attempt is being decided about. It stays when the login is broken off meanwhile.
     pub(crate) undecided: Option<String>,
+    /// Somebody was let in or refused.
+    pub(crate) is_decided: bool,
 }
 
 impl Login {
@@ -147,6 +149,7 @@ impl Login {
             address,
             began: Some(Instant::now()),
             undecided: None,
+            is_decided: false,
         }
     }
 }
@@ -175,6 +178,7 @@ impl Authenticator for Login {
         self.undecided = Some(user.to_owned());
         let entered = self.gate.enter(user, password.expose()).await;
         self.undecided = None;
+        self.is_decided = true;
         match entered {
             Ok(grant) => {
                 self.gate.metrics.let_in(user);
@@ -184,7 +188,9 @@ impl Authenticator for Login {
             Err(refusal) => {
                 let code = refusal.code();
                 self.gate.metrics.refused(user, code);
-                self.gate.audit.login_refused(user, self.address, code);
+                if !matches!(refusal, Refusal::Unaudited) {
+                    self.gate.audit.login_refused(user, self.address, code);
+                }
                 error!(user, error = %refusal, code, "authentication-failed");
                 if refusal.is_of_stranger() {
                     sleep_until(floor(began)).await;

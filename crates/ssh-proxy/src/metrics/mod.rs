@@ -95,6 +95,19 @@ pub(crate) struct Metrics {
     refusals: Refusals,
 }
 
+/// Counts what a stage took when it is over, one way or the other.
+struct Measured<'a> {
+    metrics: &'a Metrics,
+    stage: Stage,
+    began: Instant,
+}
+
+impl Drop for Measured<'_> {
+    fn drop(&mut self) {
+        self.metrics.took(self.stage, self.began.elapsed());
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         Self {
@@ -148,12 +161,14 @@ impl Metrics {
         stage.observe(time.as_secs_f64());
     }
 
-    /// Measures what `work` takes.
+    /// Measures what `work` takes, also if it is broken off: a service that hangs is the slowest.
     pub(crate) async fn timed<T>(&self, stage: Stage, work: impl Future<Output = T>) -> T {
-        let began = Instant::now();
-        let done = work.await;
-        self.took(stage, began.elapsed());
-        done
+        let _measured = Measured {
+            metrics: self,
+            stage,
+            began: Instant::now(),
+        };
+        work.await
     }
 
     /// A connection was not let begin its login, for the reason `code`.
@@ -181,7 +196,7 @@ impl Metrics {
 
     /// A session is over.
     pub(crate) fn ended(&self, end: &RelayEnd) {
-        let labels = [("side", end.side.name()), ("reason", reason(&end.reason))];
+        let labels = [("side", end.by()), ("reason", reason(&end.reason))];
         self.relay_ends.get_or_create(&labels).inc();
     }
 

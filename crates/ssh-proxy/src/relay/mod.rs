@@ -66,7 +66,7 @@ impl Side {
 /// How a relayed connection ended.
 #[derive(Debug)]
 pub struct RelayEnd {
-    /// Whose connection ended first.
+    /// Whose connection ended first; see [`Self::by`].
     pub side: Side,
     /// Why.
     pub reason: Error,
@@ -74,6 +74,16 @@ pub struct RelayEnd {
     pub bytes_up: u64,
     /// Payload bytes of all packets from the daemon to the client.
     pub bytes_down: u64,
+}
+
+impl RelayEnd {
+    /// Who ended it: one of the sides, or the proxy itself, for an operator, a drain or a limit.
+    pub fn by(&self) -> &'static str {
+        match &self.reason {
+            Error::Closed { .. } | Error::Timeout(IDLE | INACTIVE | TOO_LONG) => "proxy",
+            _ => self.side.name(),
+        }
+    }
 }
 
 /// What users are told at the end of each limit.
@@ -411,7 +421,7 @@ impl<O: Observer> Books<O> {
         }
         let ruling = self.ledger.rule(from, control)?;
         if ruling == Ruling::Forward
-            && let Some(note) = observe::request(payload)
+            && let Some(note) = observe::request(from, payload)
         {
             self.observer.note(note);
         }

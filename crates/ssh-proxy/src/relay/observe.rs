@@ -131,14 +131,15 @@ pub enum Start<'a> {
     Subsystem(&'a [u8]),
 }
 
-/// What a control packet that goes to the other side asks for, if it is something to tell. What cannot
-/// be read to its end is not told: its receiver will not do it either.
-pub(super) fn request(payload: &[u8]) -> Option<Note<'_>> {
+/// What a control packet that `from` sends to the other side asks for, if it is something to tell. What
+/// cannot be read to its end is not told: its receiver will not do it either. Nor is what a container asks
+/// of its user, who would be blamed for it.
+pub(super) fn request(from: Side, payload: &[u8]) -> Option<Note<'_>> {
     let mut reader = Reader::new(payload);
-    match reader.u8().ok()? {
-        msg::GLOBAL_REQUEST => listening(reader),
-        msg::CHANNEL_OPEN => opening(reader),
-        msg::CHANNEL_REQUEST => starting(reader),
+    match (reader.u8().ok()?, from) {
+        (msg::GLOBAL_REQUEST, Side::Client) => listening(reader),
+        (msg::CHANNEL_OPEN, _) => opening(reader),
+        (msg::CHANNEL_REQUEST, Side::Client) => starting(reader),
         _ => None,
     }
 }
@@ -272,7 +273,10 @@ mod tests {
             (global("cancel-tcpip-forward", "", Some(80)), None),
             (vec![msg::CHANNEL_CLOSE, 0, 0, 0, 7], None),
         ] {
-            assert_eq!(request(&payload), note, "{payload:?}");
+            assert_eq!(request(Side::Client, &payload), note, "{payload:?}");
+            let is_opening = matches!(note, Some(Note::Opening { .. }));
+            let told = note.filter(|_| is_opening);
+            assert_eq!(request(Side::Daemon, &payload), told, "{payload:?}");
         }
     }
 

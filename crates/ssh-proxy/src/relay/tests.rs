@@ -534,6 +534,25 @@ async fn silence_of_the_client_ends_the_relay_in_its_time() {
     assert_eq!(before.elapsed().as_secs(), 300);
 }
 
+#[test]
+fn who_ended_a_session_is_a_side_or_the_proxy() {
+    let by = |side, reason| {
+        let (bytes_up, bytes_down) = (0, 0);
+        RelayEnd {
+            side,
+            reason,
+            bytes_up,
+            bytes_down,
+        }
+        .by()
+    };
+    let (reason, text) = (Reason::ByApplication, String::new());
+    assert_eq!(by(Side::Client, Error::Closed { reason, text }), "proxy");
+    assert_eq!(by(Side::Client, Error::Timeout(IDLE)), "proxy");
+    assert_eq!(by(Side::Daemon, Error::Timeout("key exchange")), "daemon");
+    assert_eq!(by(Side::Client, Error::Lost("gone".into())), "client");
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_longest_duration_ends_a_busy_relay() {
     let limits = Limits {
