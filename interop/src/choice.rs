@@ -50,16 +50,6 @@ pub fn packets() -> impl Iterator<Item = Choice> {
     })
 }
 
-/// All that we know, so that the peer is the one to choose.
-pub fn everything() -> Algorithms {
-    Algorithms {
-        kex: Kex::ALL.to_vec(),
-        host_key: Signature::ALL.to_vec(),
-        cipher: Cipher::ALL.to_vec(),
-        mac: Mac::ALL.to_vec(),
-    }
-}
-
 impl Choice {
     /// The choice as what a side of ours offers.
     pub fn algorithms(self) -> Algorithms {

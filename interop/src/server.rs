@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ssh_proto::Error;
+use ssh_proto::algorithm::Algorithms;
 use ssh_proto::auth::Methods;
 use ssh_proto::connection::request::{ExitStatus, SessionRequest};
 use ssh_proto::connection::{ChannelId, Event as Connection, Limits};
@@ -17,7 +18,6 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::cases::DEADLINE;
-use crate::choice;
 use crate::openssh::Key;
 use crate::probe;
 
@@ -30,7 +30,7 @@ const PIPE: usize = 64 * 1024;
 /// A server that knows every algorithm, with `host_keys`.
 pub fn config(host_keys: &[Key]) -> Config {
     let host_keys = host_keys.iter().map(Key::private).collect();
-    Config::server(IDENTIFICATION, choice::everything(), host_keys)
+    Config::server(IDENTIFICATION, Algorithms::everything(), host_keys)
 }
 
 /// Who is let in.

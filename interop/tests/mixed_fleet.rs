@@ -1,5 +1,5 @@
 //! Mixed fleets, which every rolling deploy has for a while: our proxy before a daemon in Go, also one
-//! with an old key of 1,024 bits, and a proxy in Go before our daemon.
+//! with an old key of 1,024 bits, a proxy in Go before our daemon, and daemons with lists of their own.
 //!
 //! `GO_SSHD` and `GO_SSH_PROXY` name the Go binaries. Where they are not set, programs of
 //! `interop/clients` on the same library stand for them. The client is OpenSSH's.
@@ -243,5 +243,36 @@ all_fleets! {
         let output = process::run(command, b"").await;
         assert!(output.status.success(), "{}", output.stderr);
         assert_eq!(output.stdout, b"in\n");
+    }
+}
+
+/// Cloud Controller hands its operator's lists to the daemons, and never to the proxy.
+#[tokio::test(flavor = "multi_thread")]
+async fn daemons_with_any_lists_are_entered() {
+    let lists = [
+        [
+            "-allowedKeyExchanges=ecdh-sha2-nistp521",
+            "-allowedCiphers=",
+        ],
+        [
+            "-allowedKeyExchanges=curve25519-sha256",
+            "-allowedCiphers=aes256-gcm@openssh.com",
+        ],
+        ["-allowedCiphers=aes192-ctr", "-allowedMACs=hmac-sha2-512"],
+        [
+            "-allowedCiphers=chacha20-poly1305@openssh.com",
+            "-allowedMACs=",
+        ],
+    ];
+    for flags in lists {
+        let target = Target::proxied_with(CellOptions {
+            daemon_flags: flags.map(str::to_owned).into(),
+            ..options()
+        })
+        .await;
+        let mut command = target.ssh();
+        command.arg("echo in");
+        let output = process::run(command, b"").await;
+        assert_eq!(output.stdout, b"in\n", "{flags:?}: {}", output.stderr);
     }
 }

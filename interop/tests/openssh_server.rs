@@ -11,7 +11,7 @@ use interop::openssh::{self, Key, OpenSsh};
 use interop::probe;
 use interop::sshd::Sshd;
 use ssh_proto::Error;
-use ssh_proto::algorithm::{Kex, Signature};
+use ssh_proto::algorithm::{Algorithms, Kex, Signature};
 use ssh_proto::auth::Credential;
 use ssh_proto::msg;
 use ssh_proto::wire::Put;
@@ -109,7 +109,7 @@ async fn a_server_that_rekeys_without_end() {
     let hosts = [Key::generate(&["-t", "ed25519"]).await];
     for release in OpenSsh::ALL {
         let sshd = Sshd::start(release, &hosts, &hosts, &["RekeyLimit 16"]).await;
-        let config = Rekeys::Both.limit(client::config(choice::everything()));
+        let config = Rekeys::Both.limit(client::config(Algorithms::everything()));
         let user = Credential::Key(hosts[0].private());
         let session = login(sshd.address, config, &sshd.user, user, &hosts).await;
         let mut session = session.expect("a session");
@@ -142,7 +142,7 @@ async fn users_keys_of_each_type_and_signature() {
             let option = format!("PubkeyAcceptedAlgorithms {}", signature.name());
             let authorized = [key.clone()];
             let sshd = Sshd::start(release, &hosts, &authorized, &[&option]).await;
-            let config = client::config(choice::everything());
+            let config = client::config(Algorithms::everything());
             let user = Credential::Key(key.private());
             let session = login(sshd.address, config, &sshd.user, user, &hosts).await;
             let mut session = session.expect("a session");
@@ -161,7 +161,7 @@ async fn users_keys_of_each_type_and_signature() {
 async fn a_key_that_the_server_does_not_know_stays_out() {
     let keys = Key::of_each_type().await;
     let sshd = Sshd::start(OpenSsh::Installed, &keys, &keys[1..], NO_OPTIONS).await;
-    let config = client::config(choice::everything());
+    let config = client::config(Algorithms::everything());
     let user = Credential::Key(keys[0].private());
     let refused = login(sshd.address, config, &sshd.user, user, &keys).await;
     let error = refused.err().expect("a refusal");
@@ -176,7 +176,7 @@ async fn a_wrong_host_gets_no_credential_and_is_told() {
     let keys = Key::of_each_type().await;
     for release in OpenSsh::ALL {
         let sshd = Sshd::start(release, &keys[..1], &keys[..1], NO_OPTIONS).await;
-        let config = client::config(choice::everything());
+        let config = client::config(Algorithms::everything());
         let user = Credential::Key(keys[0].private());
         let refused = login(sshd.address, config, &sshd.user, user, &keys[1..]).await;
         let error = refused.err().expect("a refusal");
@@ -196,7 +196,7 @@ async fn servers_see_strict_key_exchange_and_tell_their_extensions() {
     let keys = Key::of_each_type().await;
     for release in OpenSsh::ALL {
         let sshd = Sshd::start(release, &keys, &keys[..1], NO_OPTIONS).await;
-        let config = client::config(choice::everything());
+        let config = client::config(Algorithms::everything());
         let user = Credential::Key(keys[0].private());
         let session = login(sshd.address, config, &sshd.user, user, &keys).await;
         let mut session = session.expect("a session");
@@ -218,7 +218,7 @@ async fn servers_see_strict_key_exchange_and_tell_their_extensions() {
 async fn a_server_answers_our_ping_and_the_session_goes_on() {
     let keys = Key::of_each_type().await;
     let sshd = Sshd::start(OpenSsh::Ten, &keys, &keys[..1], NO_OPTIONS).await;
-    let config = client::config(choice::everything());
+    let config = client::config(Algorithms::everything());
     let user = Credential::Key(keys[0].private());
     let session = login(sshd.address, config, &sshd.user, user, &keys).await;
     let mut session = session.expect("a session");
@@ -235,7 +235,7 @@ async fn a_server_answers_our_ping_and_the_session_goes_on() {
 async fn several_commands_on_one_connection() {
     let keys = Key::of_each_type().await;
     let sshd = Sshd::start(OpenSsh::Installed, &keys, &keys[..1], NO_OPTIONS).await;
-    let config = client::config(choice::everything());
+    let config = client::config(Algorithms::everything());
     let user = Credential::Key(keys[0].private());
     let session = login(sshd.address, config, &sshd.user, user, &keys).await;
     let mut session = session.expect("a session");
@@ -258,7 +258,7 @@ async fn a_server_that_dies_is_an_error_and_no_hang() {
     let keys = Key::of_each_type().await;
     for release in OpenSsh::ALL {
         let sshd = Sshd::start(release, &keys, &keys[..1], NO_OPTIONS).await;
-        let config = client::config(choice::everything());
+        let config = client::config(Algorithms::everything());
         let user = Credential::Key(keys[0].private());
         let session = login(sshd.address, config, &sshd.user, user, &keys).await;
         let mut session = session.expect("a session");

@@ -208,11 +208,15 @@ pub struct Algorithms {
 }
 
 impl Default for Algorithms {
-    /// Post-quantum first with a classical fall-back; nothing with SHA-1, CBC or finite-field
-    /// Diffie-Hellman. The order of ciphers and MACs is the one of the system that we replace.
+    /// What a server offers. Post-quantum first with a classical fall-back; nothing with SHA-1, CBC
+    /// or finite-field Diffie-Hellman. The order of ciphers and MACs is the one of the system that
+    /// we replace.
+    ///
+    /// The fall-back has one of its two names: the one without which nobody can have entered the
+    /// system that we replace, and the only one of Go's clients before 2021.
     fn default() -> Self {
         Self {
-            kex: vec![Kex::MlKem768X25519, Kex::Curve25519, Kex::Curve25519LibSsh],
+            kex: vec![Kex::MlKem768X25519, Kex::Curve25519LibSsh],
             host_key: vec![
                 Signature::Ed25519,
                 Signature::EcdsaP256,
@@ -226,6 +230,32 @@ impl Default for Algorithms {
                 Cipher::Aes128Ctr,
             ],
             mac: vec![Mac::HmacSha256Etm, Mac::HmacSha256],
+        }
+    }
+}
+
+impl Algorithms {
+    /// All that can be used, best first: what a client offers that cannot know a server's lists.
+    ///
+    /// ChaCha20 comes last, for it is refused to a peer without strict key exchange (Terrapin).
+    pub fn everything() -> Self {
+        Self {
+            kex: Kex::ALL.to_vec(),
+            host_key: Signature::ALL.to_vec(),
+            cipher: vec![
+                Cipher::Aes128Gcm,
+                Cipher::Aes256Gcm,
+                Cipher::Aes256Ctr,
+                Cipher::Aes192Ctr,
+                Cipher::Aes128Ctr,
+                Cipher::ChaCha20Poly1305,
+            ],
+            mac: vec![
+                Mac::HmacSha256Etm,
+                Mac::HmacSha512Etm,
+                Mac::HmacSha256,
+                Mac::HmacSha512,
+            ],
         }
     }
 }
@@ -356,6 +386,20 @@ mod tests {
         );
         assert_eq!(parse_list("", Cipher::from_name), None);
         assert_eq!(parse_list("x", Cipher::from_name).unwrap().0, []);
+    }
+
+    #[test]
+    fn everything_leaves_nothing_out() {
+        let Algorithms {
+            kex,
+            host_key,
+            cipher,
+            mac,
+        } = Algorithms::everything();
+        assert!(Kex::ALL.iter().all(|it| kex.contains(it)));
+        assert!(Signature::ALL.iter().all(|it| host_key.contains(it)));
+        assert!(Cipher::ALL.iter().all(|it| cipher.contains(it)));
+        assert!(Mac::ALL.iter().all(|it| mac.contains(it)));
     }
 
     #[test]

@@ -44,10 +44,10 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
-    /// A dialer for instances. Algorithms are the defaults whatever is allowed at the edge: daemons
-    /// are as old as their apps.
+    /// A dialer for instances. It offers every algorithm whatever is allowed at the edge: daemons are
+    /// as old as their apps, and have lists of their own.
     pub(crate) fn new(resolver: Arc<Resolver>, settings: BackendSettings) -> Self {
-        let transport = Config::client("SSH-2.0-diego-ssh-proxy", Algorithms::default());
+        let transport = Config::client("SSH-2.0-diego-ssh-proxy", Algorithms::everything());
         Self {
             resolver,
             settings,

@@ -331,7 +331,7 @@ mod tests {
     fn a_wrong_guess_is_to_be_dropped() {
         let ours = Algorithms::default();
         let other = Algorithms {
-            kex: vec![Kex::Curve25519],
+            kex: vec![Kex::Curve25519LibSsh],
             ..Algorithms::default()
         };
         for (algorithms, wrong) in [(&ours, false), (&other, true)] {

@@ -80,7 +80,7 @@ fn x25519() -> Vec<Case> {
             &format!("x25519-{id}"),
             &format!("X25519: {title}"),
             source,
-            Kex::Curve25519,
+            Kex::Curve25519LibSsh,
         )
         .sends([say(kex_init(&value))])
         .expects(KEX_FAILED)
@@ -231,7 +231,7 @@ fn nist() -> Vec<Case> {
 
 /// The message around the value.
 fn forms() -> Vec<Case> {
-    let case = |id: &str, title: &str| case(id, title, "RFC 8731 section 3", Kex::Curve25519);
+    let case = |id: &str, title: &str| case(id, title, "RFC 8731 section 3", Kex::Curve25519LibSsh);
     let good = kex_init(&[9; 32]);
     let longer = [good.as_slice(), &[0]].concat();
     let cut = |length: usize| good.get(..length).unwrap_or_default().to_vec();

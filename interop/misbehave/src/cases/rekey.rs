@@ -64,7 +64,10 @@ fn good() -> Vec<Case> {
         }),
         case("method", "another method", RFC)
             .offering(Offer::default().by(Kex::MlKem768X25519))
-            .sends([offer(Offer::default().by(Kex::Curve25519)), Step::Exchange])
+            .sends([
+                offer(Offer::default().by(Kex::Curve25519LibSsh)),
+                Step::Exchange,
+            ])
             .expects(Expect::Ignored),
         case("under-load", "while output comes", RFC)
             .at(Stage::Running("head -c 300000 /dev/zero"))
@@ -267,13 +270,13 @@ fn failures() -> Vec<Case> {
     vec![
         row("low-order", "a point of low order", {
             vec![
-                offer(Offer::default().by(Kex::Curve25519)),
+                offer(Offer::default().by(Kex::Curve25519LibSsh)),
                 say(kex_init(&[0; 32])),
             ]
         }),
         row("short-value", "a value of 31 bytes", {
             vec![
-                offer(Offer::default().by(Kex::Curve25519)),
+                offer(Offer::default().by(Kex::Curve25519LibSsh)),
                 say(kex_init(&[9; 31])),
             ]
         }),
