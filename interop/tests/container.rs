@@ -54,6 +54,15 @@ async fn cell_of(options: CellOptions) -> Cell {
     cell.unwrap_or_else(|error| panic!("no cell: {error}"))
 }
 
+/// The limits of descriptors of a process, soft and hard.
+fn descriptor_limits(pid: u32) -> Vec<String> {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let mut lines = limits.lines();
+    let line = lines.find_map(|line| line.strip_prefix("Max open files"));
+    let words = line.unwrap().split_whitespace();
+    words.take(2).map(str::to_owned).collect()
+}
+
 /// The process that the cell started.
 fn pid(cell: &Cell) -> u32 {
     cell.daemon(0).and_then(|it| it.pid()).expect("a daemon")
@@ -339,6 +348,34 @@ async fn without_descriptors_the_user_is_told_and_others_go_on() {
         crowd.end_one().await;
         Bystander::enter(&door).await.all_is_well().await;
     }
+    cell.stop().await;
+}
+
+/// Whatever launches the daemon may itself have been launched by something careless.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_launcher_blocks_ignores_or_limits_is_not_handed_on() {
+    let room = Room::new(VCAP);
+    let mut command: Vec<OsString> = [
+        "env",
+        "--block-signal=INT,TERM",
+        "--ignore-signal=CHLD,QUIT",
+        "prlimit",
+        "--nofile=64:1000",
+    ]
+    .map(OsString::from)
+    .into();
+    command.push(room.program());
+    let cell = cell_of(started_by(command)).await;
+    assert_eq!(descriptor_limits(pid(&cell)), ["1000", "1000"]);
+    for door in doors(&cell) {
+        let mut raw = Raw::login(&door).await.unwrap();
+        let look = "grep -E '^Sig(Blk|Ign)' /proc/self/status; ulimit -Sn; ulimit -Hn; exit 7";
+        let finished = raw.run(0, look).await.unwrap();
+        let expected = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n64\n1000\n";
+        assert_eq!(String::from_utf8(finished.stdout).unwrap(), expected);
+        assert_eq!(finished.status, Some(7));
+    }
+    // By SIGTERM, which it would not see.
     cell.stop().await;
 }
 

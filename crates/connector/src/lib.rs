@@ -1,11 +1,13 @@
 //! Names to addresses, and TCP connections to names, for both binaries.
 //!
 //! Owns how a name is looked up without the C library ([`Resolver`]), the trying of one address after
-//! the other, and the words of the operating system for what goes wrong ([`os_text`]). What is spoken
-//! on a connection, its options and its encryption are the callers'.
+//! the other, reading the small files that names come from ([`contents`]), and the words of the operating
+//! system for what goes wrong ([`os_text`]). What is spoken on a connection, its options and its
+//! encryption are the callers'.
 
 #![forbid(unsafe_code)]
 
+mod etc;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod hosts;
@@ -13,6 +15,7 @@ mod resolver;
 
 use std::io;
 
+pub use etc::contents;
 pub use resolver::{Files, Resolver};
 
 /// The operating system's words for an error as Go prints them: `connection refused`.

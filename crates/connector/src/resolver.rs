@@ -22,6 +22,7 @@ use hickory_resolver::{TokioResolver, system_conf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
+use crate::etc::contents;
 use crate::hosts::{self, Hosts};
 use crate::os_text;
 
@@ -157,7 +158,7 @@ impl State {
     fn read(files: &Files, now: Instant) -> Self {
         // Before the files themselves: a change in between is then seen the next time.
         let changed = files.changed();
-        let hosts = fs::read(&files.hosts).unwrap_or_default();
+        let hosts = contents(&files.hosts).unwrap_or_default();
         let names = Names {
             hosts: hosts::parse(&String::from_utf8_lossy(&hosts)),
             resolv_conf: files.resolv_conf.clone(),
@@ -259,7 +260,7 @@ fn plain_lines(text: &[u8]) -> Vec<u8> {
 
 /// The resolver that resolv.conf asks for.
 pub(crate) fn dns(resolv_conf: &Path) -> Option<TokioResolver> {
-    let configured = fs::read(resolv_conf)
+    let configured = contents(resolv_conf)
         .ok()
         .and_then(|text| system_conf::parse_resolv_conf(plain_lines(&text)).ok());
     let (config, mut options) = configured.unwrap_or_else(|| {
@@ -283,6 +284,7 @@ pub(crate) fn dns(resolv_conf: &Path) -> Option<TokioResolver> {
 mod tests {
     use super::*;
 
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
     use tokio::net::TcpListener;
 
     /// The library below has an assertion about capital letters beside others.
@@ -371,6 +373,22 @@ mod tests {
         resolver.state.lock().unwrap().as_mut().unwrap().checked -= RECHECK;
         let found = resolver.addresses("bbs.test", 1).await.unwrap();
         assert_eq!(found, ["10.0.0.3:1".parse().unwrap()]);
+    }
+
+    /// The container's owner may put anything there.
+    #[tokio::test]
+    async fn what_is_no_file_holds_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        let mode = Mode::RUSR | Mode::WUSR;
+        mknodat(CWD, &fifo, FileType::Fifo, mode, 0).unwrap();
+        for hosts in [fifo, "/dev/zero".into(), dir.path().into()] {
+            let resolv_conf = hosts.clone();
+            let files = Files { hosts, resolv_conf };
+            let names = State::read(&files, Instant::now()).names;
+            assert!(names.lookup("localhost").await.is_ok());
+            assert!(dns(&files.resolv_conf).is_some());
+        }
     }
 
     #[tokio::test]

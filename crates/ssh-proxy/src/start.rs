@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use goflag::{Flag, Kind};
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit,
+};
 use tokio::task::JoinSet;
 use tracing::{error, info};
 
@@ -86,6 +88,7 @@ pub fn start(commit: Option<&str>) -> ExitCode {
         let _ = io::stdout().write_all(version.as_bytes());
         return ExitCode::SUCCESS;
     }
+    raise_descriptors();
     let (file, logging) = match load(flags.text("config")) {
         Ok(loaded) => loaded,
         Err(problems) => {
@@ -128,6 +131,15 @@ fn command(words: &mut Vec<OsString>) -> Option<fn(Vec<OsString>) -> ExitCode> {
 fn refuse_dumps() {
     // A sandbox may forbid it, which is no reason not to run.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
+/// Allows as many descriptors as the hard limit does, as Go's run time does for the reference: soft limits
+/// are for programs that use select(2).
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.maximum;
+    // A sandbox may forbid it; then the soft limit counts.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current, ..limit });
 }
 
 /// Writes to stderr, unless nobody listens there (`eprint!` would panic).

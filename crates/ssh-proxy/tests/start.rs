@@ -294,6 +294,30 @@ fn no_core_is_dumped_and_its_memory_is_roots() {
     assert_eq!(environ.uid(), 0);
 }
 
+/// As a service manager with a low soft limit starts it.
+#[test]
+fn descriptors_are_those_of_the_hard_limit() {
+    let rig = Rig::new();
+    let proxy = rig.command();
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        "ulimit -Sn 100 && ulimit -Hn 1000 && exec \"$@\"",
+        "sh",
+    ]);
+    command.arg(proxy.get_program()).args(proxy.get_args());
+    let mut child = Running(command.stdout(Stdio::piped()).spawn().unwrap());
+    let mut line = String::new();
+    let stdout = child.0.stdout.take().unwrap();
+    BufReader::new(stdout).read_line(&mut line).unwrap();
+    assert!(line.contains("ssh-proxy.started"), "{line}");
+    let limits = fs::read_to_string(format!("/proc/{}/limits", child.0.id())).unwrap();
+    let mut lines = limits.lines();
+    let descriptors = lines.find_map(|line| line.strip_prefix("Max open files"));
+    let mut words = descriptors.unwrap().split_whitespace();
+    assert_eq!(words.next(), Some("1000"), "{limits}");
+}
+
 #[test]
 fn who_does_not_verify_is_warned_at_the_start() {
     let mut rig = Rig::new();

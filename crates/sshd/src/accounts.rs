@@ -6,15 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use rustix::fs::{Mode, OFlags, open};
-
-/// Bytes of either file that are read: some 15,000 users. What is behind them has no name.
-const MOST_FILE_BYTES: u64 = 1024 * 1024;
+use connector::contents;
 
 /// Longest line that counts. Groups name all their members in one; 4,000 fit.
 const LONGEST_LINE: usize = 32 * 1024;
@@ -133,18 +128,6 @@ impl Accounts {
     }
 }
 
-/// At most [`MOST_FILE_BYTES`] of a regular file.
-fn contents(path: &Path) -> io::Result<Vec<u8>> {
-    // A FIFO in this place must not hold a thread.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = File::from(open(path, flags, Mode::empty())?);
-    let mut bytes = Vec::new();
-    if file.metadata()?.is_file() {
-        file.take(MOST_FILE_BYTES).read_to_end(&mut bytes)?;
-    }
-    Ok(bytes)
-}
-
 fn lines(file: &[u8]) -> impl Iterator<Item = &[u8]> {
     file.split(|byte| *byte == b'\n')
         .filter(|line| line.len() <= LONGEST_LINE)
@@ -201,48 +184,6 @@ mod tests {
             let accounts = Accounts::parse(line, line);
             assert!(accounts.users.is_empty() && accounts.homes.is_empty());
         }
-    }
-
-    #[test]
-    fn files_that_are_no_files_have_no_names() {
-        let directory = tempfile::tempdir().unwrap();
-        let fifo = directory.path().join("fifo");
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &fifo,
-            rustix::fs::FileType::Fifo,
-            Mode::RUSR,
-            0,
-        )
-        .unwrap();
-        for path in [
-            fifo.as_path(),
-            directory.path(),
-            Path::new("/nowhere/at/all"),
-        ] {
-            let accounts = Accounts::read(&Sources {
-                passwd: path.into(),
-                group: path.into(),
-            });
-            assert!(accounts.users.is_empty() && accounts.groups.is_empty());
-        }
-    }
-
-    #[test]
-    fn a_file_is_read_up_to_its_bound() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("passwd");
-        let line = |uid: usize| format!("user{uid}:x:{uid}:0::/home/{uid}:\n");
-        let most = usize::try_from(MOST_FILE_BYTES).unwrap();
-        let text: String = (0..most / line(0).len()).map(line).collect();
-        assert!(text.len() > most);
-        std::fs::write(&path, text).unwrap();
-        let accounts = Accounts::read(&Sources {
-            passwd: path,
-            ..Sources::default()
-        });
-        assert_eq!(accounts.user_name(1000), Some(&b"user1000"[..]));
-        assert!(accounts.users.len() < most / line(0).len());
     }
 
     #[test]

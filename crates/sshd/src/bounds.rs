@@ -25,7 +25,10 @@ pub const LOGINS: Flag = count("maxLogins", "128", "most connections that are lo
 /// Counted from accept, and not extended by traffic: what a user needs over a slow link.
 pub const LOGIN_TIMEOUT: Flag = Flag {
     name: "loginTimeout",
-    kind: Kind::Checked(|text| duration::parse(text).map(drop)),
+    kind: Kind::Checked(|text| match duration::parse(text)? {
+        Duration::ZERO => Err("nobody can log in within no time".to_owned()),
+        _ => Ok(()),
+    }),
     default: "60s",
     usage: "how long a login may take, from its connection on",
 };
@@ -212,6 +215,7 @@ mod tests {
             "-channelWindow=32767",
             "-channelWindow=4294967296",
             "-loginTimeout=60",
+            "-loginTimeout=0",
         ] {
             assert!(parse(word).is_err(), "{word}");
         }

@@ -29,7 +29,8 @@ use crate::session::{SessionChannel, Task};
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// So many intervals without an answer, 5 minutes as in the reference, and the client is taken for
-/// dead. A client that is merely suspended for a while should survive.
+/// dead. One that is suspended survives for so long, or while output waits for it, for as long as TCP lets
+/// it (`ssh_tokio::tune`).
 const MOST_UNANSWERED: u32 = 20;
 
 /// Bytes of a name of a client's that go into the log. Real ones are a quarter of this.

@@ -6,6 +6,7 @@
 //! |-------------------------------|--------------------------------------------------------|
 //! | [`config`]                    | the command line, parsed once                          |
 //! | [`secret`]                    | keys out of argv and environ before anybody can look   |
+//! | [`inherited`]                 | blocked signals and the limit of descriptors           |
 //! | [`listen`]                    | the listening socket                                   |
 //! | [`bounds`]                    | what clients may take of the daemon                    |
 //! | [`server`]                    | who gets in, and how many at a time                    |
@@ -34,6 +35,7 @@ pub mod environment;
 pub mod forward;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+pub mod inherited;
 pub mod listen;
 mod logins;
 pub mod process;

@@ -23,6 +23,7 @@ use sshd::config::{
     self, AllowedAlgorithms, Config, LogConfig, LogLevel, TimeFormat, UnknownLogLevel,
 };
 use sshd::environment::DaemonEnvironment;
+use sshd::inherited;
 use sshd::listen::{self, ListenError};
 use sshd::secret;
 use sshd::server::Server;
@@ -31,9 +32,11 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Signals that would end the process but do nothing to a Go program, and the one that would end both
-/// when a file gets longer than the process may write: that is told to whoever writes it.
-const HARMLESS: [libc::c_int; 8] = [
+/// when a file gets longer than the process may write: that is told to whoever writes it. SIGCHLD is here
+/// for those who launch the daemon with that ignored: the kernel would not keep the end of a child for us.
+const HARMLESS: [libc::c_int; 9] = [
     libc::SIGALRM,
+    libc::SIGCHLD,
     libc::SIGIO,
     libc::SIGPROF,
     libc::SIGPWR,
@@ -125,6 +128,7 @@ fn start() -> Result<u8, Failure> {
     if let Some(code) = stay_behind().map_err(Failure::Fork)? {
         return Ok(code);
     }
+    inherited::settle();
     // Only the thread of the runtime allocates much.
     heap::share_one();
     init_logging(&config.log)?;

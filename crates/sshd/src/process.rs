@@ -78,7 +78,7 @@ pub enum SpawnError {
     },
 }
 
-/// Starts `program` with pipes, or on `terminal` in a session of its own.
+/// Starts `program` in a session of its own, with pipes or on `terminal`.
 ///
 /// Must be called in a tokio runtime. Takes the time of one fork and exec.
 pub fn spawn(
@@ -141,7 +141,7 @@ fn spawn_on_terminal(mut command: Command, pty: Pty) -> io::Result<Spawned> {
             terminal: Some(Arc::clone(&master)),
         },
         stdin: Box::new(Writer(Arc::clone(&master))),
-        stdout: Box::new(Reader(master)),
+        stdout: Box::new(Reader::new(master)),
         stderr: None,
     })
 }

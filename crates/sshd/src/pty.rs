@@ -28,6 +28,10 @@ use crate::sys;
 /// Where the multiplexer is too, if `/dev/ptmx` is missing or stale.
 const OTHER_PTMX: &str = "/dev/pts/ptmx";
 
+/// Bytes that are read of a terminal whose leader has ended. Linux holds 12 KiB of what the leader wrote
+/// before (8 on their way and 4 in the line discipline); more comes from others, who may never stop.
+const MOST_AFTER_END: usize = 64 * 1024;
+
 /// The size of a terminal in characters. Pixels are ignored, as in the reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
@@ -113,10 +117,11 @@ impl Master {
         termios::tcgetpgrp(self.fd.get_ref()).ok()
     }
 
-    /// From now on, the output ends where it would otherwise wait for more.
+    /// From now on, the output ends where it would otherwise wait for more, and at the latest after
+    /// [`MOST_AFTER_END`].
     ///
-    /// Programs in the background may hold the terminal for ever. The end of the shell is the end of
-    /// the session all the same, and closing the terminal then hangs them up.
+    /// Programs in the background may hold the terminal for ever, and write to it. The end of the shell
+    /// is the end of the session all the same, and closing the terminal then hangs them up.
     pub(crate) fn leader_ended(&self) {
         self.ended.store(true, Ordering::Release);
         let waiting = self
@@ -129,26 +134,36 @@ impl Master {
         }
     }
 
-    fn poll_read(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    /// Reads what there is; `left` bytes at most, and without waiting, once the leader has ended.
+    fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+        left: &mut usize,
+    ) -> Poll<io::Result<()>> {
         *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = Some(cx.waker().clone());
         loop {
             if self.ended.load(Ordering::Acquire) {
-                return Poll::Ready(self.read_what_is_there(buf));
+                return Poll::Ready(self.read_what_is_there(buf, left));
             }
             let mut guard = ready!(self.fd.poll_read_ready(cx))?;
-            let result = guard.try_io(|fd| read(fd.get_ref(), buf));
+            let result = guard.try_io(|fd| read(fd.get_ref(), buf, usize::MAX));
             if let Ok(result) = result {
-                return Poll::Ready(result);
+                return Poll::Ready(result.map(drop));
             }
         }
     }
 
     /// Asks the kernel, which knows better than the readiness that tokio has seen: a read delivers
     /// everything written before it, even what is still on its way through the line discipline.
-    fn read_what_is_there(&self, buf: &mut ReadBuf<'_>) -> io::Result<()> {
-        match read(self.fd.get_ref(), buf) {
+    fn read_what_is_there(&self, buf: &mut ReadBuf<'_>, left: &mut usize) -> io::Result<()> {
+        match read(self.fd.get_ref(), buf, *left) {
+            Ok(n) => {
+                *left -= n;
+                Ok(())
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            result => result,
+            Err(error) => Err(error),
         }
     }
 
@@ -165,7 +180,20 @@ impl Master {
 
 /// What the terminal shows.
 #[derive(Debug)]
-pub(crate) struct Reader(pub(crate) Arc<Master>);
+pub(crate) struct Reader {
+    master: Arc<Master>,
+    /// Bytes that may still be read once the leader has ended.
+    left: usize,
+}
+
+impl Reader {
+    pub(crate) fn new(master: Arc<Master>) -> Self {
+        Self {
+            master,
+            left: MOST_AFTER_END,
+        }
+    }
+}
 
 impl AsyncRead for Reader {
     fn poll_read(
@@ -173,7 +201,8 @@ impl AsyncRead for Reader {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.0.poll_read(cx, buf)
+        let this = self.get_mut();
+        this.master.poll_read(cx, buf, &mut this.left)
     }
 }
 
@@ -220,14 +249,16 @@ fn open_slave(master: &OwnedFd) -> io::Result<OwnedFd> {
     Ok(fs::open(path.as_c_str(), flags, Mode::empty())?)
 }
 
-/// Reads once. A terminal that nobody has open any more is at its end, which Linux calls `EIO`.
-fn read(fd: &OwnedFd, buf: &mut ReadBuf<'_>) -> io::Result<()> {
-    match rustix::io::read(fd, buf.initialize_unfilled()) {
+/// Reads once, `most` bytes at most, and says how many. A terminal that nobody has open any more is at its
+/// end, which Linux calls `EIO`.
+fn read(fd: &OwnedFd, buf: &mut ReadBuf<'_>, most: usize) -> io::Result<usize> {
+    let room = buf.remaining().min(most);
+    match rustix::io::read(fd, buf.initialize_unfilled_to(room)) {
         Ok(n) => {
             buf.advance(n);
-            Ok(())
+            Ok(n)
         }
-        Err(Errno::IO) => Ok(()),
+        Err(Errno::IO) => Ok(0),
         Err(error) => Err(error.into()),
     }
 }
@@ -439,14 +470,14 @@ mod tests {
         rustix::io::write(&slave, b"last words").unwrap();
         drop(slave);
         let mut text = String::new();
-        Reader(master).read_to_string(&mut text).await.unwrap();
+        Reader::new(master).read_to_string(&mut text).await.unwrap();
         assert_eq!(text, "last words");
     }
 
     #[tokio::test]
     async fn the_output_ends_with_the_leader_while_others_hold_the_terminal() {
         let (master, slave) = Pty::open(SIZE, &[]).unwrap().into_parts();
-        let mut reader = Reader(Arc::clone(&master));
+        let mut reader = Reader::new(Arc::clone(&master));
         let read = tokio::spawn(async move {
             let mut text = String::new();
             reader.read_to_string(&mut text).await.unwrap();

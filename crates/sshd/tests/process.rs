@@ -260,19 +260,21 @@ async fn a_terminal_is_the_controlling_one_of_a_new_session() {
     assert_ne!(fields[6], "0");
 }
 
+/// In the daemon's group, this would be the daemon's end.
 #[tokio::test]
-async fn without_a_terminal_the_group_is_the_daemons() {
-    let text = output("exec cat /proc/self/stat").await;
-    let own = fs::read_to_string("/proc/self/stat").unwrap();
-    let group = |stat: &str| {
-        stat.rsplit(") ")
-            .next()
-            .unwrap()
-            .split(' ')
-            .nth(2)
-            .map(str::to_owned)
-    };
-    assert_eq!(group(&text), group(&own));
+async fn without_a_terminal_a_signal_to_the_group_is_for_the_session_alone() {
+    let command = "sleep 1000 & trap 'exit 3' TERM; kill 0; exit 4";
+    // The output ends when nobody has it any more.
+    let (_, outcome) = finish(start(command)).await;
+    assert_eq!(outcome, ExitOutcome::Code(3));
+}
+
+#[tokio::test]
+async fn who_writes_for_ever_to_a_terminal_does_not_keep_its_session() {
+    let command = "trap '' HUP; yes & exec sleep 0.1";
+    let (text, outcome) = finish(start_on_terminal(command, &[])).await;
+    assert_eq!(outcome, ExitOutcome::Code(0));
+    assert!(text.starts_with("y\r\ny\r\n"), "{} bytes", text.len());
 }
 
 /// Starts a shell with job control, by which the foreground is a group of its own, and hangs it up.

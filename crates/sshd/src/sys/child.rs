@@ -1,7 +1,7 @@
 //! What a child does between `fork` and `execve`.
 //!
-//! Owns the state of a process that is inherited and must not be: signal dispositions, descriptors,
-//! the session. std already empties the signal mask.
+//! Owns the state of a process that is inherited and must not be: signal dispositions, descriptors
+//! and their limit, the session. Nothing is blocked here (`inherited.rs`), and so nothing there.
 
 #![allow(
     unsafe_code,
@@ -14,7 +14,9 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::ptr;
 
-use rustix::process::{ioctl_tiocsctty, setsid};
+use rustix::process::{Resource, ioctl_tiocsctty, setrlimit, setsid};
+
+use crate::inherited;
 
 /// The first descriptor after stdin, stdout and stderr.
 const FIRST_OTHER: libc::c_uint = 3;
@@ -25,12 +27,21 @@ const LAST_SIGNAL: libc::c_int = 64;
 /// The size of a set of them.
 const SIGNAL_SET_BYTES: usize = 8;
 
-/// Gives the child default signals and no descriptors but 0, 1 and 2; with `own_terminal` also a
-/// session of its own, whose controlling terminal is its stdin.
+/// Gives the child default signals, no descriptors but 0, 1 and 2, and a session of its own; with
+/// `own_terminal` the session's controlling terminal is the child's stdin.
+///
+/// In the daemon's session, and so in its process group, a user's `kill 0` would end the daemon, and
+/// the app with it.
 pub(crate) fn isolate(command: &mut Command, own_terminal: bool) {
+    let descriptors = inherited::descriptors();
     let prepare = move || {
         reset_signals();
         close_others_on_exec();
+        if let Some(limit) = descriptors {
+            // Lowering what is ours to lower is not refused.
+            _ = setrlimit(Resource::Nofile, limit);
+        }
+        setsid()?;
         match own_terminal {
             true => take_terminal(),
             false => Ok(()),
@@ -76,7 +87,6 @@ fn close_others_on_exec() {
 }
 
 fn take_terminal() -> io::Result<()> {
-    setsid()?;
     // SAFETY: std has put the terminal on descriptor 0, which stays open.
     let stdin = unsafe { BorrowedFd::borrow_raw(libc::STDIN_FILENO) };
     Ok(ioctl_tiocsctty(stdin)?)

@@ -13,6 +13,7 @@ use std::env;
 use std::ffi::{CStr, CString, OsStr, OsString, c_char, c_int};
 use std::io;
 use std::iter;
+use std::mem::MaybeUninit;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 use std::ptr;
@@ -100,6 +101,16 @@ pub(crate) fn refuse_dumps() {
 pub(crate) fn ignore_broken_pipes() {
     // SAFETY: ignoring a signal runs no code.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
+/// Lets every signal through that whoever started this process had blocked.
+pub(crate) fn unblock_signals() {
+    let mut none = MaybeUninit::uninit();
+    // SAFETY: `sigemptyset` initialises the set that `sigprocmask` reads.
+    unsafe {
+        libc::sigemptyset(none.as_mut_ptr());
+        libc::sigprocmask(libc::SIG_SETMASK, none.as_ptr(), ptr::null_mut());
+    }
 }
 
 /// Fails if this process has more than one thread.
