@@ -149,7 +149,7 @@ async fn a_healthy_proxy_has_nothing() {
             .collect();
         let asked_for = |id: &str| match id {
             "instance-tls-files" => tls.is_some(),
-            "realms" | "cf-verification" => false,
+            "algorithms" | "realms" | "cf-verification" => false,
             _ => true,
         };
         let page = explained();
@@ -232,6 +232,11 @@ async fn what_is_wrong_with_the_file() {
         (json!({"host_key": "-----BEGIN"}), "host-key", "host_key: "),
         (json!({"log_level": "loud"}), "settings", "log_level: "),
         (
+            json!({"allowed_ciphers": "aes128-cbc,3des-cbc"}),
+            "algorithms",
+            "no algorithm is left for encryption",
+        ),
+        (
             json!({"address": "192.0.2.1:2222"}),
             "addresses",
             "address: 192.0.2.1:2222",
@@ -274,6 +279,11 @@ async fn what_is_odd_is_told() {
             json!({"enable_cf_auth": false, "enable_diego_auth": false}),
             "realms",
             "nobody can log in",
+        ),
+        (
+            json!({"allowed_key_exchanges": "diffie-hellman-group14-sha256,curve25519-sha256"}),
+            "algorithms",
+            "not used: diffie-hellman-group14-sha256",
         ),
         (
             json!({"skip_cert_verify": true}),

@@ -124,7 +124,7 @@ async fn lines_with_dates() {
     cell.stop().await;
 }
 
-/// Sessions are numbered: lines of one connection belong together.
+/// Sessions are numbered: lines of one connection belong together. Messages are the reference's.
 #[tokio::test]
 async fn lines_of_one_connection_have_one_session() {
     let cell = cell(LogLevel::Debug, json!({})).await;
@@ -135,16 +135,22 @@ async fn lines_of_one_connection_have_one_session() {
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     let session = |action: &str| {
-        let message = format!("ssh-proxy.handle-connection.{action}");
+        let message = format!("ssh-proxy.{action}");
         let line = lines.iter().find(|line| line["message"] == message);
         let line = line.unwrap_or_else(|| panic!("no {message} in {lines:#?}"));
         line["data"]["session"].as_str().unwrap().to_owned()
     };
-    let own = session("relay-started");
-    assert_eq!(own, session("relay-ended"));
-    assert_eq!(own, session("authentication-attempted"));
-    let child = session("new-client-conn.connected-to-backend");
-    assert!(child.starts_with(&format!("{own}.")), "{child}");
+    let own = session("authentication-attempted");
+    let relay = session("handle-connection.relay-started");
+    assert_eq!(relay, session("handle-connection.relay-ended"));
+    for action in [
+        "diego-authenticate.do-request.complete",
+        "handle-connection.new-client-conn.connected-to-backend",
+        "handle-connection.relay-started",
+    ] {
+        let child = session(action);
+        assert!(child.starts_with(&format!("{own}.")), "{action}: {child}");
+    }
     cell.stop().await;
 }
 

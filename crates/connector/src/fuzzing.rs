@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::Path;
 
-use crate::{hosts, resolver};
+use crate::dns::Dns;
+use crate::hosts;
 
 /// Addresses by name, as a hosts file has them.
 pub fn hosts(text: &str) -> HashMap<String, Vec<IpAddr>> {
@@ -19,5 +20,5 @@ pub fn normal(name: &str) -> String {
 
 /// Whether there is a way to ask for names, with this resolv.conf.
 pub fn asks(resolv_conf: &Path) -> bool {
-    resolver::dns(resolv_conf).is_some()
+    Dns::read(resolv_conf).is_some()
 }

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod dns;
 mod etc;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -30,6 +31,14 @@ pub fn os_text(error: &io::Error) -> String {
     letters.next().map_or_else(String::new, |first| {
         first.to_lowercase().chain(letters).collect()
     })
+}
+
+fn no_such_host() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "no such host")
+}
+
+fn timed_out() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "i/o timeout")
 }
 
 #[cfg(test)]

@@ -8,23 +8,18 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use hickory_resolver::config::{
-    LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
-};
-use hickory_resolver::net::NetError;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::Name;
-use hickory_resolver::{TokioResolver, system_conf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
+use crate::dns::Dns;
 use crate::etc::contents;
 use crate::hosts::{self, Hosts};
-use crate::os_text;
+use crate::{no_such_host, os_text, timed_out};
 
 /// The least time that one of several addresses gets to answer, as in Go's dialer: less would only
 /// make sure that none of them can.
@@ -36,9 +31,6 @@ const RECHECK: Duration = Duration::from_secs(5);
 /// Longer names cannot be asked of DNS (RFC 1035 section 2.3.4, without the final dot and the length
 /// octets), and whoever gives one is not told by a look-up.
 const LONGEST_NAME: usize = 253;
-
-/// What is asked where resolv.conf names nobody, as libc and Go do.
-const DEFAULT_NAME_SERVER: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// The files that say how to resolve names.
 #[derive(Debug, Clone)]
@@ -86,7 +78,7 @@ struct Names {
     hosts: Hosts,
     resolv_conf: PathBuf,
     /// Made for the first name that is not in the hosts file; `None` if there is no way to ask.
-    dns: OnceLock<Option<TokioResolver>>,
+    dns: OnceLock<Option<Dns>>,
 }
 
 impl Resolver {
@@ -189,18 +181,13 @@ impl Names {
             // Nobody is asked for names that a fuzzer makes up.
             return Err(no_such_host());
         }
-        let dns = self.dns.get_or_init(|| dns(&self.resolv_conf));
+        let dns = self.dns.get_or_init(|| Dns::read(&self.resolv_conf));
         let dns = dns
             .as_ref()
             .ok_or_else(|| io::Error::other("no name servers"))?;
         // What DNS cannot have as a name is none of a host, and other letters are not translated.
         let name = Name::from_ascii(host).map_err(|_| no_such_host())?;
-        match dns.lookup_ip(name).await {
-            Ok(found) => Ok(found.iter().collect()),
-            Err(error) if error.is_no_records_found() => Err(no_such_host()),
-            Err(NetError::Timeout) => Err(timed_out()),
-            Err(error) => Err(io::Error::other(error)),
-        }
+        dns.lookup(&name).await
     }
 }
 
@@ -239,47 +226,6 @@ fn share(left: Duration, addresses: usize) -> Duration {
     (left / addresses).max(MIN_ADDRESS_SHARE).min(left)
 }
 
-fn no_such_host() -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, "no such host")
-}
-
-fn timed_out() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "i/o timeout")
-}
-
-/// The lines that are ASCII alone. Others are comments in some language, or names that are not translated
-/// here, and must not reach a library that would.
-fn plain_lines(text: &[u8]) -> Vec<u8> {
-    let lines = text.split_inclusive(|byte| *byte == b'\n');
-    lines
-        .filter(|line| line.is_ascii())
-        .flatten()
-        .copied()
-        .collect()
-}
-
-/// The resolver that resolv.conf asks for.
-pub(crate) fn dns(resolv_conf: &Path) -> Option<TokioResolver> {
-    let configured = contents(resolv_conf)
-        .ok()
-        .and_then(|text| system_conf::parse_resolv_conf(plain_lines(&text)).ok());
-    let (config, mut options) = configured.unwrap_or_else(|| {
-        let server = NameServerConfig::udp_and_tcp(DEFAULT_NAME_SERVER);
-        (
-            ResolverConfig::from_parts(None, Vec::new(), vec![server]),
-            ResolverOpts::default(),
-        )
-    });
-    // The platform's own names are IPv4 nearly everywhere.
-    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    // Looked at before, in the file that we were told.
-    options.use_hosts_file = ResolveHosts::Never;
-    TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-        .with_options(options)
-        .build()
-        .ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,8 +240,7 @@ mod tests {
         let files = files(&dir, "");
         let text = "# \u{e4}\ndomain B\u{416}.example\nnameserver 127.0.0.1\n";
         fs::write(&files.resolv_conf, text).unwrap();
-        assert_eq!(plain_lines(text.as_bytes()), b"nameserver 127.0.0.1\n");
-        assert!(dns(&files.resolv_conf).is_some());
+        assert!(Dns::read(&files.resolv_conf).is_some());
         let names = State::read(&files, Instant::now()).names;
         for host in ["B\u{416}.example", "\u{e4}A", "xn--a\u{130}"] {
             let error = names.lookup(host).await.unwrap_err();
@@ -387,7 +332,7 @@ mod tests {
             let files = Files { hosts, resolv_conf };
             let names = State::read(&files, Instant::now()).names;
             assert!(names.lookup("localhost").await.is_ok());
-            assert!(dns(&files.resolv_conf).is_some());
+            assert!(Dns::read(&files.resolv_conf).is_some());
         }
     }
 

@@ -11,7 +11,8 @@
 //! | [`fatal!`]                     | fatal (3)                                                    |
 //!
 //! Sessions are numbered: `"session":"7.1"` is the first child session of the seventh session of
-//! the program. They exist, and are counted, at every log level.
+//! the program. They exist, and are counted, at every log level. A span whose name is empty is a session,
+//! too, and joins nothing to the message.
 //!
 //! One event is one line and one write. A writer that fails loses lines, never the program; a
 //! writer that blocks blocks the caller.
@@ -367,7 +368,10 @@ where
         let mut data = above.map(|above| above.data.clone()).unwrap_or_default();
         data.extend(fields.data);
         let session = Session {
-            path: format!("{path}.{}", span.name()),
+            path: match span.name() {
+                "" => path.to_owned(),
+                name => format!("{path}.{name}"),
+            },
             id: match above {
                 Some(above) => format!("{}.{number}", above.id),
                 None => number.to_string(),

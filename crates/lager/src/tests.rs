@@ -121,6 +121,23 @@ fn spans_are_sessions_numbered_under_their_parents() {
 }
 
 #[test]
+fn spans_without_a_name_are_sessions_that_the_message_does_not_tell() {
+    let lines = logged(config(), |_| {
+        info_span!("", from = "10.0.0.1:5").in_scope(|| {
+            info!("attempted");
+            info_span!("handle-connection").in_scope(|| info!("started"));
+        });
+    });
+    assert_eq!(
+        tails(&lines),
+        [
+            r#""ssh-proxy.attempted","log_level":1,"data":{"from":"10.0.0.1:5","session":"1"}}"#,
+            r#""ssh-proxy.handle-connection.started","log_level":1,"data":{"from":"10.0.0.1:5","session":"1.1"}}"#,
+        ]
+    );
+}
+
+#[test]
 fn fields_recorded_later_join_the_session() {
     let lines = logged(config(), |_| {
         let span = info_span!("login", user = tracing::field::Empty);

@@ -295,6 +295,20 @@ impl Algorithms {
         replace(&mut algorithms.mac, lists.mac, Mac::from_name, &mut dropped);
         (algorithms, dropped)
     }
+
+    /// The categories of which nothing is left though something is needed, in RFC 4253's words: nobody can
+    /// agree with that.
+    pub fn lacking(&self) -> Vec<&'static str> {
+        let needs_mac = !self.cipher.iter().any(|cipher| cipher.is_aead());
+        let lacking = [
+            (self.kex.is_empty(), "key exchange"),
+            (self.host_key.is_empty(), "host key"),
+            (self.cipher.is_empty(), "encryption"),
+            (self.mac.is_empty() && needs_mac, "MAC"),
+        ];
+        let names = lacking.into_iter().filter(|(is_lacking, _)| *is_lacking);
+        names.map(|(_, name)| name).collect()
+    }
 }
 
 fn replace<A>(
@@ -386,6 +400,34 @@ mod tests {
         );
         assert_eq!(parse_list("", Cipher::from_name), None);
         assert_eq!(parse_list("x", Cipher::from_name).unwrap().0, []);
+    }
+
+    #[test]
+    fn lists_of_names_that_are_not_used_leave_nothing_to_agree_on() {
+        let lacking = |lists| Algorithms::from_lists(lists).0.lacking();
+        let none = Lists::default();
+        assert!(lacking(none).is_empty());
+        let mac = "hmac-sha1";
+        assert!(lacking(Lists { mac, ..none }).is_empty());
+        let cipher = "aes128-ctr";
+        assert_eq!(
+            lacking(Lists {
+                mac,
+                cipher,
+                ..none
+            }),
+            ["MAC"]
+        );
+        let lists = Lists {
+            kex: "diffie-hellman-group16-sha512",
+            host_key: "ssh-rsa",
+            cipher: "aes128-cbc",
+            mac,
+        };
+        assert_eq!(
+            lacking(lists),
+            ["key exchange", "host key", "encryption", "MAC"]
+        );
     }
 
     #[test]

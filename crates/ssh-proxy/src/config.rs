@@ -154,8 +154,9 @@ object! {
             bbs_client_session_cache_size: i64 = Reference(json(DEFAULT_SESSION_CACHE)),
             /// Idle connections to BBS that are kept. Zero is the default.
             bbs_max_idle_conns_per_host: i64 = Reference(json(DEFAULT_MAX_IDLE)),
-            /// Bound of one call to UAA, Cloud Controller or BBS, its retries included. Zero or nothing is
-            /// no limit; the BOSH job sets `"10s"`.
+            /// Bound of one call to UAA or Cloud Controller with its retries, and of each attempt to ask
+            /// BBS, of which two may take so long. Zero or nothing is what is left of the login
+            /// (`login_timeout`); the BOSH job sets `"10s"`.
             communication_timeout: Option<Duration> = Reference,
         }
         "How instances are entered" {

@@ -124,7 +124,8 @@ impl Proxy {
             () = stopping.wait() => None,
         };
         if let Some((stream, admission)) = admitted {
-            let span = info_span!("handle-connection", remote_address = %admission.address);
+            // Its lines have one session, but the reference tells of logins elsewhere than of what follows.
+            let span = info_span!("", remote_address = %admission.address);
             let session = self.session(stream, admission, deadline, stopping);
             Box::pin(session.instrument(span)).await;
         }
@@ -142,7 +143,8 @@ impl Proxy {
         let address = admission.address;
         let login = self.log_in(stream, admission, deadline, &mut stopping);
         if let Some((client, grant)) = Box::pin(login).await {
-            Box::pin(self.relay(client, grant, address, stopping)).await;
+            let relay = self.relay(client, grant, address, stopping);
+            Box::pin(relay.instrument(info_span!("handle-connection"))).await;
         }
     }
 
@@ -257,8 +259,10 @@ impl Proxy {
                 self.audit.login_refused(user, address, LOGIN_TIMEOUT);
                 error!(user, %error, code = LOGIN_TIMEOUT, "authentication-failed")
             }
-            (_, Error::Lost(_)) => debug!(%error, "handshake-failed"),
-            _ => info!(%error, "handshake-failed"),
+            (_, Error::Lost(_)) => {
+                info_span!("handle-connection").in_scope(|| debug!(%error, "handshake-failed"))
+            }
+            _ => info_span!("handle-connection").in_scope(|| info!(%error, "handshake-failed")),
         }
     }
 }
@@ -277,6 +281,9 @@ fn algorithms(lists: &AlgorithmLists) -> Algorithms {
             known = name.known,
             "algorithm-not-used"
         );
+    }
+    for category in algorithms.lacking() {
+        error!(category, "no-algorithm-left");
     }
     algorithms
 }

@@ -260,8 +260,12 @@ fn the_proxy_starts_serves_and_stops_at_a_signal() {
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.0 200 OK\r\n"), "{answer}");
 
-    let killed = Command::new("kill").arg(child.0.id().to_string()).status();
-    assert!(killed.unwrap().success());
+    // Only the last one asks for something.
+    for signal in ["-USR1", "-USR2", "-ALRM", "-PIPE", "-XFSZ", "-TERM"] {
+        let pid = child.0.id().to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status();
+        assert!(sent.unwrap().success());
+    }
     assert_eq!(child.0.wait().unwrap().code(), Some(0));
     let mut rest = String::new();
     stdout.read_to_string(&mut rest).unwrap();

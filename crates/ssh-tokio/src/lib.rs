@@ -7,6 +7,7 @@
 //! | [`mod@connect`] | the client's side up to an authenticated user                              |
 //! | [`session`] | a connection whose channels are joined to pipes and sockets                |
 //! | [`serve`]   | the accept loop                                                            |
+//! | [`signals`] | signals that would end a server and ask nothing of it                      |
 //! | [`timer`]   | a timer for a deadline that moves                                          |
 
 #![forbid(unsafe_code)]
@@ -15,6 +16,7 @@ pub mod accept;
 pub mod connect;
 pub mod serve;
 pub mod session;
+pub mod signals;
 pub mod timer;
 pub mod wire;
 

@@ -19,6 +19,7 @@ use ssh_proto::algorithm::{Algorithms, Lists};
 use ssh_proto::crypto::random::SystemRandom;
 use ssh_proto::key::{PrivateKey, PublicKey, parse_authorized_keys};
 use ssh_proto::transport;
+use ssh_tokio::signals;
 use sshd::config::{
     self, AllowedAlgorithms, Config, LogConfig, LogLevel, TimeFormat, UnknownLogLevel,
 };
@@ -30,21 +31,6 @@ use sshd::server::Server;
 use sshd::stay_behind;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
-
-/// Signals that would end the process but do nothing to a Go program, and the one that would end both
-/// when a file gets longer than the process may write: that is told to whoever writes it. SIGCHLD is here
-/// for those who launch the daemon with that ignored: the kernel would not keep the end of a child for us.
-const HARMLESS: [libc::c_int; 9] = [
-    libc::SIGALRM,
-    libc::SIGCHLD,
-    libc::SIGIO,
-    libc::SIGPROF,
-    libc::SIGPWR,
-    libc::SIGUSR1,
-    libc::SIGUSR2,
-    libc::SIGVTALRM,
-    libc::SIGXFSZ,
-];
 
 /// Shorter RSA keys, of apps that were started long ago, are accepted and worth a warning.
 const LEAST_RSA_BITS: usize = 2048;
@@ -223,6 +209,9 @@ fn transport(allowed: &AllowedAlgorithms, host_key: PrivateKey) -> transport::Co
             "algorithm-not-used"
         );
     }
+    for category in algorithms.lacking() {
+        tracing::error!(category, "no-algorithm-left");
+    }
     transport::Config::server("SSH-2.0-diego-sshd", algorithms, vec![host_key])
 }
 
@@ -235,10 +224,7 @@ async fn run(
     let failed = |error: std::io::Error| Failure::Run(error.to_string());
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    for number in HARMLESS {
-        // The handler stays though the stream is dropped.
-        let _ = signal(SignalKind::from_raw(number)).map_err(failed)?;
-    }
+    signals::outlive().map_err(failed)?;
     let server = Server {
         transport: Arc::new(transport(&config.allowed, keys.host)),
         authorized_key: keys.authorized,

@@ -4,6 +4,7 @@ use std::io::{self, Read as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
+use ssh_proto::algorithm::{Algorithms, Lists};
 use ssh_proto::key::PrivateKey;
 
 use super::report::Report;
@@ -78,10 +79,32 @@ pub(super) async fn examine(file: &File, report: &mut Report) -> Services {
             "log, limits, policy, audit and admin server make sense",
         );
     }
+    algorithms(file, report);
     let services = services(file, report);
     certificates(file, report);
     addresses(file, report);
     services
+}
+
+/// Tells of lists that leave something out, or everything.
+fn algorithms(file: &File, report: &mut Report) {
+    let (algorithms, dropped) = Algorithms::from_lists(Lists {
+        kex: &file.allowed_key_exchanges,
+        host_key: &file.allowed_host_key_algorithms,
+        cipher: &file.allowed_ciphers,
+        mac: &file.allowed_macs,
+    });
+    let lacking = algorithms.lacking();
+    if !lacking.is_empty() {
+        let seen = format!("no algorithm is left for {}", lacking.join(", "));
+        let remedy = "Add one that is known to the allowed_* list; docs/operate.md has them.";
+        report.broken("algorithms", seen, remedy);
+    } else if !dropped.is_empty() {
+        let names: Vec<&str> = dropped.iter().map(|it| it.name.as_str()).collect();
+        let seen = format!("not used: {}", names.join(", "));
+        let remedy = "Take these out of the allowed_* lists: unknown here, or too weak.";
+        report.warning("algorithms", seen, remedy);
+    }
 }
 
 fn services(file: &File, report: &mut Report) -> Services {

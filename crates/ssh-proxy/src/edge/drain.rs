@@ -11,6 +11,7 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
+use ssh_tokio::signals;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -30,13 +31,14 @@ pub(crate) struct DrainTimes {
 pub(crate) struct Signals(watch::Receiver<u32>);
 
 impl Signals {
-    /// Counts SIGINT and SIGTERM from now on.
+    /// Counts SIGINT and SIGTERM from now on, and lets signals pass that mean nothing.
     ///
     /// # Errors
     /// The handlers cannot be installed.
     pub(crate) fn listen() -> io::Result<Self> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
+        signals::outlive()?;
         let (sender, receiver) = watch::channel(0);
         tokio::spawn(async move {
             loop {
