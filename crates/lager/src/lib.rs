@@ -22,11 +22,12 @@
 mod json;
 mod redact;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -231,7 +232,7 @@ where
     let layer = Layer {
         config,
         handle: handle.clone(),
-        sessions: AtomicU64::new(0),
+        sessions: Mutex::default(),
         writer: Mutex::new(writer),
     };
     (layer, handle)
@@ -242,21 +243,65 @@ where
 pub struct Layer<W> {
     config: Config,
     handle: Handle,
-    /// Sessions so far that have no parent.
-    sessions: AtomicU64,
+    sessions: Mutex<Sessions>,
     writer: Mutex<W>,
 }
 
+/// The sessions of all spans that are open.
+///
+/// They are not kept in the registry's extensions: it leaves a small table behind for each span, all over
+/// the heap, and after thousands of spans half of what their tasks took could not be given back.
+#[derive(Debug, Default)]
+struct Sessions {
+    /// By the numbers of spans. A tree, as its memory goes with what is in it.
+    open: BTreeMap<u64, Session>,
+    /// How many had no parent so far.
+    roots: u64,
+}
+
 /// What a span carries for the lines below it.
+#[derive(Debug)]
 struct Session {
     /// Source and session names so far.
     path: String,
     /// The dotted counters.
     id: String,
-    /// Fields of this span and of those above it.
-    data: Data,
+    /// Fields of those above it and of this span, the latest last: a list, as trees take room for more.
+    data: Vec<(&'static str, Value)>,
     /// Child sessions so far.
-    children: AtomicU64,
+    children: u64,
+}
+
+impl Sessions {
+    /// The session of a new span.
+    fn begin(&mut self, source: &str, parent: Option<Id>, name: &str, own: Data) -> Session {
+        let above = parent.and_then(|parent| self.open.get_mut(&parent.into_u64()));
+        let (path, id, inherited) = match above {
+            Some(above) => {
+                above.children += 1;
+                let id = format!("{}.{}", above.id, above.children);
+                (above.path.as_str(), id, above.data.as_slice())
+            }
+            None => {
+                self.roots += 1;
+                (source, self.roots.to_string(), &[][..])
+            }
+        };
+        Session {
+            path: match name {
+                "" => path.to_owned(),
+                name => format!("{path}.{name}"),
+            },
+            id,
+            data: inherited.iter().cloned().chain(own).collect(),
+            children: 0,
+        }
+    }
+}
+
+/// Whoever panicked with it left nothing half done.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl<W: Write> Layer<W> {
@@ -294,7 +339,7 @@ impl<W: Write> Layer<W> {
     }
 
     fn write_data(&self, line: &mut String, session: Option<&Session>, own: Data) {
-        let mut data: std::collections::BTreeMap<&str, &Value> = std::collections::BTreeMap::new();
+        let mut data: BTreeMap<&str, &Value> = BTreeMap::new();
         if let Some(session) = session {
             data.extend(session.data.iter().map(|(key, value)| (*key, value)));
         }
@@ -359,36 +404,22 @@ where
         let Some(span) = context.span(id) else { return };
         let mut fields = Fields::default();
         attributes.record(&mut fields);
-        let above = span.parent();
-        let above = above.as_ref().map(|span| span.extensions());
-        let above = above.as_ref().and_then(|data| data.get::<Session>());
-        let counter = above.map_or(&self.sessions, |above| &above.children);
-        let number = counter.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        let path = above.map_or(self.config.source.as_str(), |above| &above.path);
-        let mut data = above.map(|above| above.data.clone()).unwrap_or_default();
-        data.extend(fields.data);
-        let session = Session {
-            path: match span.name() {
-                "" => path.to_owned(),
-                name => format!("{path}.{name}"),
-            },
-            id: match above {
-                Some(above) => format!("{}.{number}", above.id),
-                None => number.to_string(),
-            },
-            data,
-            children: AtomicU64::new(0),
-        };
-        span.extensions_mut().replace(session);
+        let parent = span.parent().map(|parent| parent.id());
+        let mut sessions = lock(&self.sessions);
+        let session = sessions.begin(&self.config.source, parent, span.name(), fields.data);
+        sessions.open.insert(id.into_u64(), session);
     }
 
-    fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        let Some(span) = context.span(id) else { return };
+    fn on_record(&self, id: &Id, values: &Record<'_>, _: Context<'_, S>) {
         let mut fields = Fields::default();
         values.record(&mut fields);
-        if let Some(session) = span.extensions_mut().get_mut::<Session>() {
+        if let Some(session) = lock(&self.sessions).open.get_mut(&id.into_u64()) {
             session.data.extend(fields.data);
         }
+    }
+
+    fn on_close(&self, id: Id, _: Context<'_, S>) {
+        lock(&self.sessions).open.remove(&id.into_u64());
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
@@ -403,10 +434,12 @@ where
             fields.data.insert("trace", Value::Text(place));
         }
         let span = context.event_span(event);
-        let extensions = span.as_ref().map(|span| span.extensions());
-        let session = extensions.as_ref().and_then(|data| data.get::<Session>());
-        let line = self.line(level, session, fields);
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = {
+            let sessions = lock(&self.sessions);
+            let session = span.and_then(|span| sessions.open.get(&span.id().into_u64()));
+            self.line(level, session, fields)
+        };
+        let mut writer = lock(&self.writer);
         // There is nowhere left to report to.
         let _ = writer.write_all(line.as_bytes());
         let _ = writer.flush();

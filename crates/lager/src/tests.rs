@@ -138,6 +138,22 @@ fn spans_without_a_name_are_sessions_that_the_message_does_not_tell() {
 }
 
 #[test]
+fn sessions_are_forgotten_with_their_spans() {
+    let (layer, _) = layer(config(), Writes::default());
+    let dispatch = tracing::Dispatch::new(Registry::default().with(layer));
+    let layer = dispatch.downcast_ref::<Layer<Writes>>().unwrap();
+    let open = || lock(&layer.sessions).open.len();
+    tracing::dispatcher::with_default(&dispatch, || {
+        let above = info_span!("handle-connection");
+        let below = info_span!(parent: &above, "from-client");
+        drop(above);
+        assert_eq!(open(), 2);
+        drop(below);
+        assert_eq!(open(), 0);
+    });
+}
+
+#[test]
 fn fields_recorded_later_join_the_session() {
     let lines = logged(config(), |_| {
         let span = info_span!("login", user = tracing::field::Empty);

@@ -124,7 +124,9 @@ impl Proxy {
             () = stopping.wait() => None,
         };
         if let Some((stream, admission)) = admitted {
-            // Its lines have one session, but the reference tells of logins elsewhere than of what follows.
+            // Its lines have one session, and the reference's messages: those of logins are told by another
+            // part of it than what comes before and after. No span tells the parts from each other, as each
+            // span costs memory for as long as the connection lasts.
             let span = info_span!("", remote_address = %admission.address);
             let session = self.session(stream, admission, deadline, stopping);
             Box::pin(session.instrument(span)).await;
@@ -143,8 +145,7 @@ impl Proxy {
         let address = admission.address;
         let login = self.log_in(stream, admission, deadline, &mut stopping);
         if let Some((client, grant)) = Box::pin(login).await {
-            let relay = self.relay(client, grant, address, stopping);
-            Box::pin(relay.instrument(info_span!("handle-connection"))).await;
+            Box::pin(self.relay(client, grant, address, stopping)).await;
         }
     }
 
@@ -209,7 +210,13 @@ impl Proxy {
         let who = session.visitor.who.as_ref();
         let principal = who.map(|who| who.id.as_str());
         let username = who.map(|who| who.name.as_str());
-        info!(user, principal, username, session_id = id, "relay-started");
+        info!(
+            user,
+            principal,
+            username,
+            session_id = id,
+            "handle-connection.relay-started"
+        );
         self.audit.login_accepted(&session);
         let _visit = self.visits.begin(Arc::clone(&session));
         let limits = Limits {
@@ -242,7 +249,7 @@ impl Proxy {
             reason = %end.reason,
             bytes_up = end.bytes_up,
             bytes_down = end.bytes_down,
-            "relay-ended"
+            "handle-connection.relay-ended"
         );
     }
 
@@ -259,10 +266,8 @@ impl Proxy {
                 self.audit.login_refused(user, address, LOGIN_TIMEOUT);
                 error!(user, %error, code = LOGIN_TIMEOUT, "authentication-failed")
             }
-            (_, Error::Lost(_)) => {
-                info_span!("handle-connection").in_scope(|| debug!(%error, "handshake-failed"))
-            }
-            _ => info_span!("handle-connection").in_scope(|| info!(%error, "handshake-failed")),
+            (_, Error::Lost(_)) => debug!(%error, "handle-connection.handshake-failed"),
+            _ => info!(%error, "handle-connection.handshake-failed"),
         }
     }
 }

@@ -76,8 +76,7 @@ impl Gate {
         }
         let (lrp, who) = self.instance(user, password).await?;
         let target = Target::new(&lrp, self.dialer.connects_to_instance())?;
-        let connection = info_span!("handle-connection");
-        let span = info_span!(parent: &connection, "new-client-conn");
+        let span = info_span!("handle-connection.new-client-conn");
         let dial = self.dialer.dial(&target, &self.metrics);
         let daemon = dial.instrument(span).await?;
         Ok(Grant {

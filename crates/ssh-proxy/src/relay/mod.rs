@@ -435,7 +435,10 @@ impl<O: Observer> Books<O> {
         self.observer.note(Note::Refused(lacking));
         if let Some(told @ false) = self.told.get_mut(lacking.index()) {
             *told = true;
-            info!(capability = lacking.name(), "refused-by-policy");
+            info!(
+                capability = lacking.name(),
+                "handle-connection.refused-by-policy"
+            );
         }
     }
 }
