@@ -182,7 +182,9 @@ async fn no_log_shows_a_key() {
         }
         secrets.retain(|secret| !secret.starts_with("-----"));
         assert!(secrets.len() > 4);
-        for log in [cell.proxy().log(), cell.daemon(0).unwrap().log()] {
+        for program in [cell.proxy(), cell.daemon(0).unwrap()] {
+            program.stop().await;
+            let log = program.log();
             assert!(!secrets.iter().any(|secret| log.contains(secret)), "{log}");
         }
         cell.stop().await;

@@ -59,6 +59,7 @@ async fn a_new_ca_counts_without_a_restart() {
         while login(&cell).await != Ok(true) {}
     })
     .await;
-    assert!(cell.proxy().log().contains("certificates-reread"));
+    let reread = cell.proxy().wait_for_log("certificates-reread").await;
+    reread.unwrap();
     cell.stop().await;
 }

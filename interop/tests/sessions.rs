@@ -185,7 +185,7 @@ async fn many_sessions_share_a_connection() {
         assert!(output.status.success());
     }
     master.stop().await;
-    assert_eq!(logins(&cell), 1, "{}", cell.proxy().log());
+    assert_eq!(logins(&cell).await, 1, "{}", cell.proxy().log());
     let end = cell.proxy().wait_for_log_after(mark, "relay-ended").await;
     assert!(end.unwrap().contains("disconnected by user"));
 }
@@ -213,7 +213,7 @@ async fn a_connection_persists_until_it_is_told_to_go() {
     let exit = run_with(&cell, &["-o", &path, "-O"], "exit").await;
     assert!(exit.status.success(), "{}", exit.stderr);
     until("the socket is gone", || !Path::new(&socket).exists()).await;
-    assert_eq!(logins(&cell), 1, "{}", cell.proxy().log());
+    assert_eq!(logins(&cell).await, 1, "{}", cell.proxy().log());
     // It left its parent, and has become ours to reap.
     let pid = rustix::process::Pid::from_raw(pid.parse().unwrap());
     let reap = rustix::process::WaitOptions::empty();
@@ -222,9 +222,11 @@ async fn a_connection_persists_until_it_is_told_to_go() {
 }
 
 /// How many logins the daemon of instance 0 has seen.
-fn logins(cell: &Cell) -> usize {
-    let log = cell.daemon(0).unwrap().log();
-    log.matches("handle-connection.started").count()
+async fn logins(cell: &Cell) -> usize {
+    const STARTED: &str = "handle-connection.started";
+    let daemon = cell.daemon(0).unwrap();
+    daemon.wait_for_log(STARTED).await.unwrap();
+    daemon.log().matches(STARTED).count()
 }
 
 /// Logs in on a terminal as a user does, up to a prompt that is the same on all systems.

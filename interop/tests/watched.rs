@@ -158,8 +158,8 @@ async fn the_audit_tells_who_did_what_from_login_to_end() {
     let login = &cell.logins()[0];
     assert!(enter(&cell, &wrong(login)).await.is_err());
     ssh_ok(&cell, login, "echo hello").await;
-    let log = cell.proxy().log();
     let events = events(&cell, &file).await;
+    let log = cell.proxy().log();
     assert_eq!(
         names(&events),
         [

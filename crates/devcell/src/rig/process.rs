@@ -120,7 +120,7 @@ impl Process {
         self.begin().await
     }
 
-    /// Waits until the program has ended by itself. `None` if it was killed here already.
+    /// Waits until the program has ended by itself and its output has been read. `None` if it was killed here already.
     pub async fn exited(&self) -> Option<ExitStatus> {
         while self.is_running() {
             // The end of its output is the signal; the tick is for what it left holding the pipe.
@@ -129,7 +129,10 @@ impl Process {
                 sleep(Duration::from_millis(5)).await;
             }
         }
-        self.end()
+        let status = self.end();
+        // Its last words may still be in the pipe.
+        let _ = timeout(GRACE, self.output.ended()).await;
+        status
     }
 
     /// All that the program printed, over all restarts, as far as memory bounds allow.
