@@ -27,7 +27,7 @@ use ssh_proto::msg;
 use ssh_proto::wire::{Put, Reader};
 use support::network::{Peer, Stream};
 use support::target::{HOST, Target, remote, succeeds};
-use support::user::until;
+use support::user::{listens, until};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::process::Command;
 
@@ -179,7 +179,7 @@ async fn all_but_commands(room: &Room, target: Target) {
         let mut ssh = target.ssh();
         ssh.args(["-N", "-L", &format!("{}:{to}", socket.display())]);
         let forwarding = Process::start(ssh);
-        until("ssh listens", || socket.exists()).await;
+        listens(&socket).await;
         let user = UnixStream::connect(&socket).await.unwrap();
         Stream::of(user).echoed(&content).await;
         forwarding.kill();

@@ -13,7 +13,7 @@ use interop::process::{self, Output, Process};
 use support::files;
 use support::network::{Peer, Port, Stream};
 use support::target::{HOST, Target, both, remote, succeeds};
-use support::user::{Master, until};
+use support::user::{Master, listens, until};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 
@@ -366,7 +366,7 @@ impl Agent {
         let mut agent = target.program("ssh-agent");
         agent.arg("-D").arg("-a").arg(&socket);
         let process = Process::start(agent);
-        until("the agent listens", || socket.exists()).await;
+        listens(&socket).await;
         let key = Key::generate(&["-t", "ed25519"]).await;
         let mut add = target.program("ssh-add");
         add.env("SSH_AUTH_SOCK", &socket).args(["-q", "-"]);

@@ -20,7 +20,7 @@ use support::languages::prepared;
 use support::network::{Peer, Stream};
 use support::target::{HOST, Target};
 use support::terminal::{OnTerminal, Terminal};
-use support::user::until;
+use support::user::listens;
 use tokio::net::UnixStream;
 use tokio::process::Command;
 
@@ -218,7 +218,7 @@ all_fleets! {
         let mut command = fleet.target.ssh();
         command.args(["-N", "-oExitOnForwardFailure=yes", "-L", &forward]);
         let _client = Process::start(command);
-        until("the forwarding is there", || socket.exists()).await;
+        listens(&socket).await;
         let connect = async || Stream::of(UnixStream::connect(&socket).await.expect("the client"));
         let mut held = connect().await;
         held.exchanges(b"first").await;

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -139,6 +140,16 @@ pub async fn until(what: &str, condition: impl Fn() -> bool) {
     };
     let waited = tokio::time::timeout(PATIENCE, wait).await;
     waited.unwrap_or_else(|_| panic!("in vain: {what}"));
+}
+
+/// Waits until somebody takes connections at a Unix socket, by one that ends at once. Its file is there a
+/// moment before.
+///
+/// # Panics
+/// Nobody does in time.
+pub async fn listens(socket: &Path) {
+    let what = format!("connections to {}", socket.display());
+    until(&what, || UnixStream::connect(socket).is_ok()).await;
 }
 
 /// Whether there is such a process and it is not dead. Dead ones may wait here for their end, as
